@@ -1,0 +1,33 @@
+"""Perennial: the whole life of a machine-learning model, from collecting data to retraining in production."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Loop", "__version__", "open", "rollout", "require", "retrain"]
+
+if TYPE_CHECKING:
+    from perennial.api.connect import open as open
+    from perennial.loop import Loop as Loop
+    from perennial.loop import require as require
+    from perennial.loop import retrain as retrain
+    from perennial.loop import rollout as rollout
+
+_HOME = {
+    "Loop": ("perennial.loop", "Loop"),
+    "require": ("perennial.loop.require", ""),
+    "retrain": ("perennial.loop.retrain", ""),
+    "rollout": ("perennial.loop.rollout", ""),
+    "open": ("perennial.api.connect", "open"),
+}
+
+
+def __getattr__(name: str) -> Any:  # names resolve on first use, so that importing the package stays cheap
+    if name not in _HOME:
+        raise AttributeError(f"module 'perennial' has no attribute {name!r}")
+    from importlib import import_module
+
+    module, attribute = _HOME[name]
+    value = import_module(module)
+    return getattr(value, attribute) if attribute else value
