@@ -1,0 +1,76 @@
+# Everything here works on a machine that has Python >= 3.11 and nothing else: `.venv` is made on the way.
+#
+#   make demo [ARGS="--seed 2"]   a model's whole life, real data, a minute
+#   make test                     lint, then every test that is not marked `long`
+#   make test-long                the long ones too
+#   make lint | format | bench | lock | clean
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --require-hashes --progress-bar off --quiet
+PACKAGE := $(PIP) install --no-deps --no-build-isolation --quiet --editable .
+# The header and the address lines would name the machine that ran it.
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+# One thread per process: the tests start many processes, and thread pools on top of them only fight for the cores.
+test test-long: export OMP_NUM_THREADS = 1
+test test-long: export POLARS_MAX_THREADS = 1
+test test-long: export PYTHONDONTWRITEBYTECODE = 1
+
+.PHONY: demo test test-long lint format bench lock clean
+.DEFAULT_GOAL := test
+
+demo: .venv/.base
+	$(BIN)/perennial demo $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-long: lint
+	$(BIN)/python -m pytest -n 2 -m "long or not long" $(ARGS)
+
+lint: .venv/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: .venv/.dev
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# Pins again, to the newest versions that the ranges allow: `make lock ARGS=--upgrade` (see requirements/README.md).
+lock: .venv/.base
+	$(PIP) install --quiet pip-tools
+	$(COMPILE) $(ARGS) --output-file requirements/base.txt pyproject.toml
+	$(COMPILE) $(ARGS) --output-file requirements/dev.txt requirements/dev.in
+	$(COMPILE) $(ARGS) --output-file requirements/build.txt requirements/build.in
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis perennial-demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps: a second `make` installs nothing unless a file named here has changed.
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
+		echo "Perennial needs Python 3.11 to 3.13, and '$(PYTHON)' is not one of them. Install one, then: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+		echo "This Python cannot make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "making .venv"
+	@$(PYTHON) -m venv .venv
+
+.venv/.base: .venv/bin/python pyproject.toml requirements/base.txt requirements/build.txt
+	@echo "installing the package and what it needs (a minute or two the first time)"
+	@$(INSTALL) -r requirements/base.txt -r requirements/build.txt
+	@$(PACKAGE)
+	@touch $@
+
+.venv/.dev: .venv/.base requirements/dev.txt
+	@echo "installing what the tests need"
+	@$(INSTALL) -r requirements/dev.txt
+	@touch $@
