@@ -1,0 +1,380 @@
+"""What each endpoint serves, and the staged way of a version to live.
+
+The desired state is in the records and is written to one spec file for the prediction service, which needs nothing
+else. Every move compares the rollout's revision, so that of two who decide at once one wins and the other is told.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from perennial.deploy.records import endpoints, rollouts, serving
+from perennial.errors import Conflict, Invalid, NotFound, Refused
+from perennial.registry.records import versions
+from perennial.registry.versions import point
+from perennial.serve.spec import Arm, EndpointSpec, Spec, read_spec
+from perennial.store.files import LocalFiles
+from perennial.store.objects import ObjectStore
+from perennial.store.records import Records, Transaction
+from perennial.store.workspace_folder import WorkspaceFolder
+from perennial.types import Digest, canonical_json
+
+__all__ = ["Endpoint", "Endpoints", "Rollout", "StageOptions"]
+
+Move = Literal["next", "live", "refused", "rolled_back", "held"]
+
+
+class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """One declared stage: `kind` is shadow or canary, `options` what its judge needs."""
+
+    kind: Literal["shadow", "canary"]
+    options: dict[str, Any] = {}
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
+    """The way of one version towards live; `against` is the version that was live when it began."""
+
+    id: str
+    endpoint: str
+    version: int
+    against: int | None
+    stages: list[StageOptions]
+    stage: int
+    state: Literal["running", "held", "live", "refused", "rolled_back", "superseded"]
+    because: str
+    verdict: str
+    evidence: list[dict[str, Any]]
+    started: int
+    stage_since: int
+    ended: int | None
+    revision: int
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """What is live under a name, what was before, and the rollout under way."""
+
+    name: str
+    live: int | None
+    live_since: int | None
+    previous: int | None
+    pinned: str | None
+    rollout: Rollout | None
+
+
+class Endpoints:
+    """Endpoints and their rollouts. Safe for concurrent use."""
+
+    def __init__(self, records: Records, objects: ObjectStore, folder: WorkspaceFolder) -> None:
+        self._records = records
+        self._objects = objects
+        self._spec_path = folder.spec
+
+    def list(self) -> list[Endpoint]:
+        """Every endpoint, by name."""
+        return self._records.read(_endpoints)
+
+    def get(self, *, name: str) -> Endpoint:
+        """One endpoint.
+
+        Raises:
+            NotFound: Nothing was ever deployed under this name.
+        """
+        return self._records.read(lambda connection: _endpoint(connection, name))
+
+    def history(self, *, name: str) -> list[Rollout]:
+        """All rollouts of an endpoint, oldest first."""
+        query = sa.select(rollouts).where(rollouts.c.endpoint == name).order_by(rollouts.c.started, rollouts.c.version)
+        return self._records.read(lambda connection: [_rollout(row) for row in connection.execute(query).mappings()])
+
+    def start_rollout(
+        self, *, name: str, version: int, stages: list[StageOptions], because: str, force: bool = False
+    ) -> Rollout:
+        """Send an approved version on its way; repeated for the same version it returns the rollout that exists.
+
+        The first version of an endpoint goes live at once: there is nothing to compare it with. `force` lets a person
+        deploy a version again, or in place of a rollout that is under way, which is then superseded.
+
+        Raises:
+            Refused: The version is not approved.
+            Conflict: Another rollout is under way, or the endpoint is pinned.
+        """
+
+        def change(tx: Transaction) -> Rollout:
+            approved = tx.connection.execute(
+                sa.select(versions.c.state).where(versions.c.name == name, versions.c.version == version)
+            ).scalar_one_or_none()
+            if approved is None:
+                raise NotFound(f"there is no model {name} version {version}", remedy="perennial models list")
+            if approved != "approved":
+                raise Refused(
+                    f"{name} version {version} is {approved}, not approved",
+                    remedy=f"perennial approve {name}@{version}",
+                )
+            row = tx.connection.execute(sa.select(endpoints).where(endpoints.c.name == name)).first()
+            if row is None:
+                tx.connection.execute(sa.insert(endpoints).values(name=name))
+            elif row.pinned is not None and not force:
+                raise Conflict(f"endpoint {name} is pinned: {row.pinned}", remedy=f"perennial endpoints unpin {name}")
+            live = None if row is None else row.live
+            for other in _running(tx.connection, name):
+                if other.version == version and not force:
+                    return other
+                if not force:
+                    raise Conflict(
+                        f"version {other.version} of {name} is on its way (stage {other.stage + 1})",
+                        remedy=f"wait for its end, or perennial deploy {name}@{version} --now",
+                    )
+                _close(tx, other, "superseded", f"version {version} was deployed instead", [])
+            rollout = Rollout(
+                id=tx.new_id(),
+                endpoint=name,
+                version=version,
+                against=live,
+                stages=[] if live is None else stages,
+                stage=0,
+                state="running",
+                because=because,
+                verdict="",
+                evidence=[],
+                started=tx.now,
+                stage_since=tx.now,
+                ended=None,
+                revision=1,
+            )
+            tx.connection.execute(sa.insert(rollouts).values(**_row(rollout)))
+            tx.event("rollout.started", f"endpoint/{name}", {"version": version, "against": live, "because": because})
+            point(tx, name, "candidate", version)
+            if not rollout.stages:
+                why = "there was no live version to compare with" if live is None else "deployed without stages"
+                return self._finish(tx, rollout, "live", why, [])
+            self._raise_revision(tx)
+            return rollout
+
+        return self._records.write(change)
+
+    def advance(self, *, rollout_id: str, revision: int, to: Move, reason: str, evidence: dict[str, Any]) -> Rollout:
+        """Move a rollout, if it still has the revision that the decision was made on.
+
+        Raises:
+            Conflict: It moved meanwhile.
+        """
+
+        def change(tx: Transaction) -> Rollout:
+            row = tx.connection.execute(sa.select(rollouts).where(rollouts.c.id == rollout_id)).mappings().first()
+            if row is None:
+                raise NotFound(f"there is no rollout {rollout_id}")
+            rollout = _rollout(row)
+            if rollout.revision != revision or rollout.state not in {"running", "held"}:
+                raise Conflict(
+                    f"the rollout of {rollout.endpoint} version {rollout.version} moved meanwhile: it is "
+                    f"{rollout.state} at revision {rollout.revision}"
+                )
+            trail = [*rollout.evidence, {"stage": rollout.stage, "at": tx.now, "to": to, "reason": reason, **evidence}]
+            if to == "next" and rollout.stage + 1 < len(rollout.stages):
+                moved = msgspec.structs.replace(
+                    rollout, stage=rollout.stage + 1, stage_since=tx.now, evidence=trail, revision=revision + 1
+                )
+                self._save(tx, moved)
+                tx.event(
+                    "rollout.advanced",
+                    f"endpoint/{rollout.endpoint}",
+                    {"version": rollout.version, "stage": moved.stage, "reason": reason, "evidence": evidence},
+                )
+                self._raise_revision(tx)
+                return moved
+            if to == "held":
+                moved = msgspec.structs.replace(
+                    rollout, state="held", verdict=reason, evidence=trail, revision=revision + 1
+                )
+                self._save(tx, moved)
+                tx.event("rollout.held", f"endpoint/{rollout.endpoint}", {"version": rollout.version, "reason": reason})
+                return moved
+            return self._finish(tx, rollout, "live" if to == "next" else to, reason, trail, evidence)
+
+        return self._records.write(change)
+
+    def rollback(self, *, name: str, reason: str = "") -> Endpoint:
+        """Make the version that was live before live again, at once; a rollout under way ends.
+
+        Raises:
+            Conflict: No earlier version is known.
+        """
+
+        def change(tx: Transaction) -> Endpoint:
+            endpoint = _endpoint(tx.connection, name)
+            under_way = _running(tx.connection, name)
+            for rollout in under_way:
+                self._finish(tx, rollout, "rolled_back", reason or "rolled back by hand", rollout.evidence)
+            if not under_way:
+                if endpoint.previous is None:
+                    raise Conflict(
+                        f"endpoint {name} has no earlier version to go back to",
+                        remedy=f"perennial deploy {name}@VERSION chooses one; perennial models list shows them",
+                    )
+                tx.connection.execute(
+                    sa.update(endpoints)
+                    .where(endpoints.c.name == name)
+                    .values(live=endpoint.previous, previous=endpoint.live, live_since=tx.now)
+                )
+                tx.event(
+                    "endpoint.rolled_back",
+                    f"endpoint/{name}",
+                    {"from": endpoint.live, "to": endpoint.previous, "reason": reason},
+                )
+                point(tx, name, "live", endpoint.previous)
+                self._raise_revision(tx)
+            return _endpoint(tx.connection, name)
+
+        return self._records.write(change)
+
+    def pin(self, *, name: str, reason: str | None) -> Endpoint:
+        """Keep what is live until unpinned (None): no rollout starts by itself."""
+
+        def change(tx: Transaction) -> Endpoint:
+            _endpoint(tx.connection, name)
+            tx.connection.execute(sa.update(endpoints).where(endpoints.c.name == name).values(pinned=reason))
+            tx.event("endpoint.pinned" if reason else "endpoint.unpinned", f"endpoint/{name}", {"reason": reason})
+            return _endpoint(tx.connection, name)
+
+        return self._records.write(change)
+
+    def publish(self) -> int:
+        """Write the desired state for the prediction service unless it is there already; returns its revision.
+
+        Called after a move was committed, never within it: the service must not see what may still be undone. The
+        reconciler calls it at each pass, so a crash between the two costs one pass.
+        """
+        spec = self._records.read(self._spec)
+        if read_spec(self._spec_path).revision < spec.revision:
+            LocalFiles().write_atomic(self._spec_path, msgspec.json.encode(spec))
+        return spec.revision
+
+    def _spec(self, connection: sa.Connection) -> Spec:
+        revision = connection.execute(sa.select(serving.c.revision)).scalar_one_or_none() or 0
+        return Spec(
+            revision=revision,
+            endpoints=[self._endpoint_spec(connection, endpoint) for endpoint in _endpoints(connection)],
+        )
+
+    def _endpoint_spec(self, connection: sa.Connection, endpoint: Endpoint) -> EndpointSpec:
+        def arm(version: int | None) -> Arm | None:
+            if version is None:
+                return None
+            package = connection.execute(
+                sa.select(versions.c.package).where(versions.c.name == endpoint.name, versions.c.version == version)
+            ).scalar_one()
+            return Arm(version=version, package=package)
+
+        live = arm(endpoint.live)
+        rollout = endpoint.rollout
+        stage = None if rollout is None or rollout.state != "running" else rollout.stages[rollout.stage]
+        # The shadow stays on during the canary, so that the two versions' answers can still be compared row by row.
+        candidate = None if stage is None or rollout is None else arm(rollout.version)
+        is_canary = stage is not None and stage.kind == "canary"
+        signature = {} if live is None else _signature(self._objects, Digest(live.package))
+        return EndpointSpec(
+            name=endpoint.name,
+            task=str(signature.get("task", "")),
+            signature=signature,
+            live=live,
+            canary=candidate if is_canary else None,
+            share=float(stage.options["share"]) if stage is not None and is_canary else 0.0,
+            shadow=candidate,
+            fallback=arm(endpoint.previous),
+            salt=endpoint.name,
+        )
+
+    def _finish(
+        self,
+        tx: Transaction,
+        rollout: Rollout,
+        state: Literal["live", "refused", "rolled_back"],
+        reason: str,
+        trail: list[dict[str, Any]],
+        evidence: dict[str, Any] | None = None,
+    ) -> Rollout:
+        ended = _close(tx, rollout, state, reason, trail)
+        if state == "live":
+            row = tx.connection.execute(sa.select(endpoints.c.live).where(endpoints.c.name == rollout.endpoint)).one()
+            previous = row.live if row.live != rollout.version else None
+            tx.connection.execute(
+                sa.update(endpoints)
+                .where(endpoints.c.name == rollout.endpoint)
+                .values(live=rollout.version, previous=previous, live_since=tx.now)
+            )
+            point(tx, rollout.endpoint, "live", rollout.version)
+        tx.event(
+            f"rollout.{state}",
+            f"endpoint/{rollout.endpoint}",
+            {"version": rollout.version, "against": rollout.against, "reason": reason, "evidence": evidence or {}},
+        )
+        point(tx, rollout.endpoint, "candidate", None)
+        self._raise_revision(tx)
+        return ended
+
+    def _save(self, tx: Transaction, rollout: Rollout) -> None:
+        tx.connection.execute(sa.update(rollouts).where(rollouts.c.id == rollout.id).values(**_row(rollout)))
+
+    def _raise_revision(self, tx: Transaction) -> None:
+        changed = tx.connection.execute(sa.update(serving).values(revision=serving.c.revision + 1))
+        if changed.rowcount == 0:
+            tx.connection.execute(sa.insert(serving).values(id=1, revision=1))
+
+
+def _signature(objects: ObjectStore, package: Digest) -> dict[str, Any]:
+    manifest = msgspec.json.decode(objects.get(package))
+    try:
+        digest = manifest["files"]["signature.json"][0]
+    except (KeyError, TypeError, IndexError) as error:
+        raise Invalid(f"package {package[:12]} has no signature.json", remedy="import or train it again") from error
+    return msgspec.json.decode(objects.get(digest))
+
+
+def _close(tx: Transaction, rollout: Rollout, state: Any, reason: str, trail: list[dict[str, Any]]) -> Rollout:
+    ended = msgspec.structs.replace(
+        rollout, state=state, verdict=reason, evidence=trail, ended=tx.now, revision=rollout.revision + 1
+    )
+    tx.connection.execute(sa.update(rollouts).where(rollouts.c.id == rollout.id).values(**_row(ended)))
+    return ended
+
+
+def _row(rollout: Rollout) -> dict[str, Any]:
+    values = msgspec.structs.asdict(rollout)
+    values["stages"] = msgspec.json.encode(rollout.stages).decode()
+    values["evidence"] = canonical_json(rollout.evidence).decode()
+    return values
+
+
+def _rollout(row: sa.RowMapping) -> Rollout:
+    values: dict[str, Any] = dict(row)
+    values["stages"] = msgspec.json.decode(values["stages"], type=list[StageOptions])
+    values["evidence"] = msgspec.json.decode(values["evidence"])
+    return Rollout(**values)
+
+
+def _running(connection: sa.Connection, name: str) -> list[Rollout]:
+    query = sa.select(rollouts).where(rollouts.c.endpoint == name, rollouts.c.state.in_(["running", "held"]))
+    return [_rollout(row) for row in connection.execute(query.order_by(rollouts.c.started)).mappings()]
+
+
+def _endpoints(connection: sa.Connection) -> list[Endpoint]:
+    names = connection.execute(sa.select(endpoints.c.name).order_by(endpoints.c.name)).scalars().all()
+    return [_endpoint(connection, name) for name in names]
+
+
+def _endpoint(connection: sa.Connection, name: str) -> Endpoint:
+    row = connection.execute(sa.select(endpoints).where(endpoints.c.name == name)).first()
+    if row is None:
+        raise NotFound(f"there is no endpoint {name}", remedy="perennial status shows what is served")
+    under_way = _running(connection, name)
+    return Endpoint(
+        name=row.name,
+        live=row.live,
+        live_since=row.live_since,
+        previous=row.previous,
+        pinned=row.pinned,
+        rollout=under_way[0] if under_way else None,
+    )

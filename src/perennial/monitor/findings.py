@@ -1,0 +1,137 @@
+"""What the monitors found, each finding once, and how far each detector has read.
+
+A detector's step and what it found are one transaction that compares the cursor, so that a watcher killed between
+two steps neither skips an observation nor counts one twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from perennial.errors import Conflict
+from perennial.monitor.records import detectors, findings
+from perennial.store.records import Records, Transaction
+from perennial.types import canonical_json
+
+__all__ = ["DetectorState", "Finding", "Monitor", "NewFinding"]
+
+Kind = Literal["performance_drop", "covariate_shift", "prediction_shift"]
+Severity = Literal["info", "warn", "critical"]
+
+
+class DetectorState(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a detector stands: `cursor` is the last observation it has read, `state` its own numbers."""
+
+    endpoint: str
+    version: int
+    name: str
+    cursor: int
+    state: dict[str, Any]
+
+
+class NewFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """Something found in [window_from, window_to); `key` names it, so that finding it again changes nothing."""
+
+    key: str
+    version: int
+    kind: Kind
+    severity: Severity
+    window_from: int
+    window_to: int
+    says: str
+    evidence: dict[str, Any]
+
+
+class Finding(NewFinding, frozen=True, kw_only=True):
+    """A finding as it was recorded at `at`."""
+
+    endpoint: str
+    at: int
+
+
+class Monitor:
+    """Findings and detector states. Safe for concurrent use."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def detector(self, *, endpoint: str, version: int, name: str) -> DetectorState | None:
+        """Where this detector stands; None before its first step."""
+        where = (detectors.c.endpoint == endpoint) & (detectors.c.version == version) & (detectors.c.name == name)
+        row = self._records.read(lambda connection: connection.execute(sa.select(detectors).where(where)).first())
+        if row is None:
+            return None
+        return DetectorState(
+            endpoint=endpoint, version=version, name=name, cursor=row.cursor, state=msgspec.json.decode(row.state)
+        )
+
+    def step(
+        self,
+        *,
+        endpoint: str,
+        version: int,
+        name: str,
+        cursor_from: int,
+        cursor_to: int,
+        state: dict[str, Any],
+        found: list[NewFinding],
+    ) -> DetectorState:
+        """Move a detector from one cursor to the next and record what it found on the way.
+
+        Raises:
+            Conflict: It does not stand at `cursor_from` any more.
+        """
+
+        def change(tx: Transaction) -> DetectorState:
+            where = (detectors.c.endpoint == endpoint) & (detectors.c.version == version) & (detectors.c.name == name)
+            present = tx.connection.execute(sa.select(detectors.c.cursor).where(where)).scalar_one_or_none()
+            if (present if present is not None else 0) != cursor_from:
+                raise Conflict(
+                    f"detector {name} of {endpoint} version {version} stands at {present}, not {cursor_from}"
+                )
+            tx.connection.execute(sa.delete(detectors).where(where))
+            tx.connection.execute(
+                sa.insert(detectors).values(
+                    endpoint=endpoint,
+                    version=version,
+                    name=name,
+                    cursor=cursor_to,
+                    state=canonical_json(state).decode(),
+                )
+            )
+            _record(tx, endpoint, found)
+            return DetectorState(endpoint=endpoint, version=version, name=name, cursor=cursor_to, state=state)
+
+        return self._records.write(change)
+
+    def list(self, *, endpoint: str, kind: Kind | None = None, version: int | None = None) -> list[Finding]:
+        """Findings of an endpoint, oldest first."""
+        query = sa.select(findings).where(findings.c.endpoint == endpoint).order_by(findings.c.at, findings.c.key)
+        if kind is not None:
+            query = query.where(findings.c.kind == kind)
+        if version is not None:
+            query = query.where(findings.c.version == version)
+        return self._records.read(lambda connection: [_finding(row) for row in connection.execute(query).mappings()])
+
+
+def _record(tx: Transaction, endpoint: str, found: list[NewFinding]) -> None:
+    for finding in found:
+        where = (findings.c.endpoint == endpoint) & (findings.c.key == finding.key)
+        if tx.connection.execute(sa.select(findings.c.key).where(where)).first() is not None:
+            continue
+        values = msgspec.structs.asdict(finding) | {"evidence": canonical_json(finding.evidence).decode()}
+        tx.connection.execute(sa.insert(findings).values(endpoint=endpoint, at=tx.now, **values))
+        tx.event(
+            f"found.{finding.kind}",
+            f"endpoint/{endpoint}",
+            {"key": finding.key, "version": finding.version, "severity": finding.severity, "says": finding.says},
+        )
+
+
+def _finding(row: sa.RowMapping) -> Finding:
+    values: dict[str, Any] = dict(row)
+    values["evidence"] = msgspec.json.decode(values["evidence"])
+    return Finding(**values)

@@ -1,0 +1,263 @@
+"""What the monitors compute: pure functions of a reference, the rows since, and a detector's state.
+
+Two questions, kept apart. Does it hurt? The detectors of realised performance answer, label by label, with a stated
+mean number of labels between false alarms. Did the inputs change? The tolerance-aware test answers, window by window;
+that is a reason to look, not to act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial import stats
+from perennial.monitor.findings import NewFinding
+
+__all__ = ["DetectorStep", "LossReference", "Shift", "detect_drop", "find_shift", "loss_reference"]
+
+Floats = NDArray[np.float64]
+QUANTILE = 0.995  # losses and residuals beyond this quantile of the held-out rows are clipped
+UPPER_BOUND_PROB = 0.975
+SHIFT_ALPHA = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossReference:
+    """What held-out rows say of a version: the designs of its detectors and how a row is put on their scale.
+
+    `residual_scale` is None for classification, where a row's loss is 0 or 1.
+    """
+
+    loss_scale: float
+    loss_design: stats.Design
+    residual_scale: float | None
+    bias_design: stats.Design | None
+    rows: int
+    mean_loss: float
+    bias_tolerance: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorStep:
+    """A detector's next state and what it found."""
+
+    state: dict[str, Any]
+    found: list[NewFinding]
+
+
+def loss_reference(
+    losses: Sequence[float],
+    residuals: Sequence[float] | None,
+    *,
+    labels_between_false_alarms: float,
+    tolerance: float,
+) -> LossReference:
+    """Design the detectors of one version from its held-out rows.
+
+    Args:
+        losses: Loss per held-out row, shape (n,): squared error, or 1 for a wrong label.
+        residuals: Truth minus answer per held-out row for regression, else None.
+        labels_between_false_alarms: The budget, shared evenly by the detectors.
+        tolerance: What is no drop: a mean residual of this share of the held-out root mean squared error, a rise of
+            the mean loss by this share.
+    """
+    loss = np.asarray(losses, dtype=np.float64)
+    detectors = 1 if residuals is None else 2
+    threshold = labels_between_false_alarms * detectors
+    scale = 1.0 if residuals is None else max(float(np.quantile(loss, QUANTILE)), np.finfo(np.float64).tiny)
+    bound = stats.upper_bound(np.minimum(loss / scale, 1.0), level=UPPER_BOUND_PROB).high
+    # A bound at the edge of the range leaves nothing to bet on; such a reference is too small to alarm from anyway.
+    allowed = bound + tolerance * float(np.minimum(loss / scale, 1.0).mean())
+    design = stats.Design.above(min(max(allowed, 1e-6), 0.98), threshold=threshold)
+    if residuals is None:
+        return LossReference(
+            loss_scale=scale,
+            loss_design=design,
+            residual_scale=None,
+            bias_design=None,
+            rows=len(loss),
+            mean_loss=float(loss.mean()),
+            bias_tolerance=None,
+        )
+    residual = np.abs(np.asarray(residuals, dtype=np.float64))
+    residual_scale = max(float(np.quantile(residual, QUANTILE)), np.finfo(np.float64).tiny)
+    tolerated = tolerance * float(np.sqrt(loss.mean()))
+    half = min(tolerated / (2 * residual_scale), 0.49)
+    return LossReference(
+        loss_scale=scale,
+        loss_design=design,
+        residual_scale=residual_scale,
+        bias_design=stats.Design.two_sided(0.5 - half, 0.5 + half, threshold=threshold),
+        rows=len(loss),
+        mean_loss=float(loss.mean()),
+        bias_tolerance=tolerated,
+    )
+
+
+def detect_drop(
+    reference: LossReference,
+    state: Mapping[str, Any] | None,
+    *,
+    version: int,
+    losses: Floats,
+    residuals: Floats | None,
+    at: Sequence[int],
+) -> DetectorStep:
+    """Feed newly labelled rows, in the order of their labels, to the version's detectors.
+
+    Args:
+        reference: The version's designs.
+        state: What the previous step returned; None at first.
+        version: The version that answered these rows.
+        losses: Loss per row, shape (n,).
+        residuals: Truth minus answer per row for regression, shape (n,), else None.
+        at: When each row was predicted, microseconds.
+    """
+    streams: dict[str, tuple[stats.Design, Floats]] = {
+        "loss": (reference.loss_design, np.minimum(losses / reference.loss_scale, 1.0))
+    }
+    if reference.bias_design is not None and reference.residual_scale is not None and residuals is not None:
+        scaled = np.clip(residuals / reference.residual_scale, -1.0, 1.0)
+        streams["bias"] = (reference.bias_design, (scaled + 1.0) / 2.0)
+    before = dict(state or {})
+    states: dict[str, Any] = {}
+    found: list[NewFinding] = []
+    for name, (design, values) in streams.items():
+        held = stats.State.from_dict(before[name]) if name in before else design.start()
+        start = 0
+        while start < len(values):
+            step = stats.update(design, held, values[start:])
+            held = step.state
+            if step.alarm is None:
+                break
+            row = start + step.alarm
+            found.append(_drop(reference, design, name, version, held, step.evidence, losses, residuals, at, row))
+            start = row + 1
+        states[name] = held.as_dict()
+    return DetectorStep(state=states, found=found)
+
+
+def _drop(
+    reference: LossReference,
+    design: stats.Design,
+    name: str,
+    version: int,
+    held: stats.State,
+    evidence: float,
+    losses: Floats,
+    residuals: Floats | None,
+    at: Sequence[int],
+    row: int,
+) -> NewFinding:
+    seen = slice(0, row + 1)
+    mean_loss = float(losses[seen].mean())
+    numbers: dict[str, Any] = {
+        "detector": name,
+        "labels_seen": held.observations,
+        "alarms": held.alarms,
+        "e_value": evidence,
+        "threshold": design.threshold,
+        "recent_rows": row + 1,
+        "recent_mean_loss": mean_loss,
+        "held_out_mean_loss": reference.mean_loss,
+        "held_out_rows": reference.rows,
+        "budget": f"at most one false alarm in {design.threshold:g} labels",
+    }
+    if name == "bias" and residuals is not None:
+        bias = float(residuals[seen].mean())
+        numbers |= {"recent_bias": bias, "bias_tolerance": reference.bias_tolerance}
+        says = f"version {version} answers too {'low' if bias > 0 else 'high'}: by {abs(bias):.3g} on the newest labels"
+    else:
+        says = f"version {version} is wrong more than when it was tested"
+    says += f" (after {held.observations} labels; e-value {evidence:.3g}, {design.threshold:g} needed)"
+    return NewFinding(
+        key=f"drop/{version}/{name}/{held.alarms}",
+        version=version,
+        kind="performance_drop",
+        severity="critical",
+        window_from=at[0],
+        window_to=at[row],
+        says=says,
+        evidence=numbers,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift:
+    """One column's counts in the reference and in a window, over the same bins."""
+
+    column: str
+    reference: Sequence[int]
+    current: Sequence[int]
+
+
+def find_shift(
+    columns: Sequence[Shift],
+    prediction: Shift | None,
+    *,
+    version: int,
+    window_from: int,
+    window_to: int,
+    tolerance: float,
+    min_rows: int,
+) -> list[NewFinding]:
+    """Test each column of one window against the version's reference, and the predictions as well.
+
+    Columns are tested together: of the shifts reported, at most 5 % are false on average (Benjamini-Hochberg).
+    """
+    found: list[NewFinding] = []
+    tests = {
+        shift.column: stats.tolerance_test(shift.reference, shift.current, tolerance=tolerance, min_rows=min_rows)
+        for shift in columns
+    }
+    decided = {name: test for name, test in tests.items() if test.p_value is not None}
+    kept = stats.benjamini_hochberg([test.p_value or 0.0 for test in decided.values()], SHIFT_ALPHA).indices
+    shifted = [list(decided)[index] for index in kept]
+    table = {name: _numbers(test) for name, test in tests.items()}
+    rows = sum(columns[0].current) if columns else 0
+    if columns:
+        ranked = sorted(shifted, key=lambda name: -(tests[name].effect or 0.0))
+        found.append(
+            NewFinding(
+                key=f"shift/{version}/{window_from}",
+                version=version,
+                kind="covariate_shift",
+                severity="warn" if shifted else "info",
+                window_from=window_from,
+                window_to=window_to,
+                says=(f"inputs shifted: {', '.join(ranked)}" if shifted else "no input shifted beyond its tolerance")
+                + f" ({rows} rows, tolerance PSI {tolerance:g})",
+                evidence={"shifted": ranked, "columns": table, "rows": rows, "tolerance": tolerance},
+            )
+        )
+    if prediction is not None:
+        test = stats.tolerance_test(prediction.reference, prediction.current, tolerance=tolerance, min_rows=min_rows)
+        is_shifted = test.decision == "shifted"
+        found.append(
+            NewFinding(
+                key=f"prediction_shift/{version}/{window_from}",
+                version=version,
+                kind="prediction_shift",
+                severity="warn" if is_shifted else "info",
+                window_from=window_from,
+                window_to=window_to,
+                says=f"predictions {'shifted' if is_shifted else 'did not shift'}: {test.reasons[0]}",
+                evidence=_numbers(test) | {"rows": sum(prediction.current)},
+            )
+        )
+    return found
+
+
+def _numbers(test: stats.Finding) -> dict[str, Any]:
+    return {
+        "decision": test.decision,
+        "psi": test.statistic,
+        "excess": test.effect,
+        "p_value": test.p_value,
+        "reference_rows": test.n,
+        "window_rows": test.m,
+    }

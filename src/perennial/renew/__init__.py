@@ -1,0 +1,5 @@
+"""Retraining: from a finding to a decision, a job, a candidate, and back to live."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,139 @@
+"""Whether to retrain: every reason to look gets an answer, also when the answer is no.
+
+A drop in realised performance is a reason to retrain. A shift of the inputs is a reason to look whether it hurts; it
+trains only if it does (docs/decisions/0008 says what the alternative cost). A schedule and new rows are what the loop
+declares them to be. A rollout under way or a cool-down postpones the answer, and says so once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from perennial.clock import iso
+from perennial.loop.declaration import RetrainPolicy
+from perennial.monitor.findings import Finding
+from perennial.renew.retraining import Decision
+from perennial.types import Micros
+
+__all__ = ["Harm", "Proposal", "Situation", "propose"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Harm:
+    """What the labelled rows of a shifted window say: does the live version do worse there than when it was tested?"""
+
+    is_harmed: bool
+    says: str
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """What is known of an endpoint at `now` (microseconds).
+
+    `live_since`, `last_end`: when the live version went live, and when the last rollout ended. `labels`: labels that
+    came since the live version was trained. `harm` looks at the labelled rows of a window.
+    """
+
+    now: int
+    live: int
+    live_since: int
+    last_end: int | None
+    busy: str
+    findings: Sequence[Finding]
+    decisions: Sequence[Decision]
+    labels: int
+    harm: Callable[[Finding], Harm]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """An answer to record; `key` names the reason, so that it is answered once."""
+
+    key: str
+    trigger: str
+    verdict: Literal["retrain", "no"]
+    reason: str
+    evidence: dict[str, Any]
+
+
+def propose(policy: RetrainPolicy, situation: Situation) -> list[Proposal]:
+    """Answers to every reason that has none yet; at most one of them is to retrain."""
+    triggers: dict[str, dict[str, Any]] = {trigger.kind: dict(trigger.options) for trigger in policy.triggers}
+    answered = {decision.key for decision in situation.decisions}
+    found: list[Proposal] = []
+    for finding in situation.findings:
+        if finding.key in answered or finding.severity == "info":
+            continue
+        if finding.kind == "performance_drop" and "performance_drop" in triggers:
+            found.append(_retrain("performance_drop", finding.key, finding.says, finding.evidence))
+        elif finding.kind == "covariate_shift" and "shift" in triggers:
+            harm = situation.harm(finding)
+            evidence = {**finding.evidence, "harm": harm.evidence}
+            if harm.is_harmed:
+                found.append(_retrain("shift", finding.key, f"{finding.says}; {harm.says}", evidence))
+            else:
+                found.append(_no("shift", finding.key, f"{finding.says}; {harm.says}", evidence))
+    if "schedule" in triggers:
+        period = triggers["schedule"]["period_s"] * 1e6
+        newest = max([situation.live_since, *_retrained(situation)])
+        if situation.now - newest >= period:
+            reason = f"{(situation.now - newest) / 86_400e6:.0f} days since the last training"
+            found.append(_retrain("schedule", f"schedule/{newest}", reason, {"since": newest}))
+    if "new_rows" in triggers and situation.labels >= triggers["new_rows"]["rows"]:
+        reason = f"{situation.labels} new labelled rows"
+        found.append(_retrain("new_rows", f"new_rows/{situation.live}", reason, {"rows": situation.labels}))
+    return _settle(policy, situation, [proposal for proposal in found if proposal.key not in answered])
+
+
+def _settle(policy: RetrainPolicy, situation: Situation, found: list[Proposal]) -> list[Proposal]:
+    answers: list[Proposal] = []
+    answered = {decision.key for decision in situation.decisions}
+    wait = _wait(policy, situation)
+    is_chosen = False
+    for proposal in found:
+        if proposal.verdict == "no":
+            answers.append(proposal)
+        elif _version(proposal.key) not in (None, situation.live):
+            reason = f"version {_version(proposal.key)} is no longer live: {proposal.reason}"
+            answers.append(_no(proposal.trigger, proposal.key, reason, proposal.evidence))
+        elif wait:
+            key = f"{proposal.key}/waits"
+            if key not in answered:
+                answers.append(_no(proposal.trigger, key, f"not now, {wait}: {proposal.reason}", proposal.evidence))
+        elif is_chosen:
+            reason = f"answered by the training decided at the same time: {proposal.reason}"
+            answers.append(_no(proposal.trigger, proposal.key, reason, proposal.evidence))
+        else:
+            answers.append(proposal)
+            is_chosen = True
+    return answers
+
+
+def _wait(policy: RetrainPolicy, situation: Situation) -> str:
+    if situation.busy:
+        return situation.busy
+    moments = [*_retrained(situation), *([situation.last_end] if situation.last_end is not None else [])]
+    if not moments:
+        return ""
+    until = max(moments) + round(policy.cool_down_s * 1e6)
+    return f"the cool-down lasts until {iso(Micros(until))}" if situation.now < until else ""
+
+
+def _retrained(situation: Situation) -> list[int]:
+    return [decision.at for decision in situation.decisions if decision.verdict == "retrain"]
+
+
+def _version(key: str) -> int | None:
+    kind, _, rest = key.partition("/")
+    return int(rest.split("/")[0]) if kind in {"drop", "shift", "new_rows"} else None
+
+
+def _retrain(trigger: str, key: str, reason: str, evidence: dict[str, Any]) -> Proposal:
+    return Proposal(key=key, trigger=trigger, verdict="retrain", reason=reason, evidence=evidence)
+
+
+def _no(trigger: str, key: str, reason: str, evidence: dict[str, Any]) -> Proposal:
+    return Proposal(key=key, trigger=trigger, verdict="no", reason=reason, evidence=evidence)
