@@ -1,0 +1,1 @@
+"""Datasets: collected tables with an identity, a schema that is checked, and versions."""

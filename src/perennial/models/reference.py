@@ -1,0 +1,134 @@
+"""The reference profile of a model: what its inputs, features and predictions looked like when it was made.
+
+Monitoring compares windows of production with these counts (`reference.json`): columns as the training rows had them;
+predictions and losses on held-out rows, because a model's answers on rows it was trained on flatter it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+from msgspec import Struct
+
+from perennial.stats.bins import Bins, CategoryBins, NumericBins, bins_from_dict
+
+__all__ = ["Losses", "Profile", "Reference", "count", "losses", "profile", "reference"]
+
+MAX_LOSSES = 10_000  # sorted losses beyond this are thinned to evenly spaced ranks
+SCALE_PROB = 0.995  # losses are divided by this quantile and clipped to [0, 1] for the e-detector
+DIGITS = 12  # significant digits of stored losses
+
+
+class Profile(Struct, frozen=True, kw_only=True):
+    """One column: its bins as `stats.bins` writes them, and the reference counts in their order."""
+
+    bins: dict[str, Any]
+    counts: list[int]
+
+
+class Losses(Struct, frozen=True, kw_only=True):
+    """Held-out losses. `form` is "squared" or "zero_one"; `scale` bounds them; `sorted` ascends."""
+
+    form: str
+    scale: float
+    n: int
+    mean: float
+    sorted: list[float]
+
+
+class Reference(Struct, frozen=True, kw_only=True):
+    """`reference.json`. Times and bytes have no profile."""
+
+    format: int = 1
+    rows: int
+    inputs: dict[str, Profile]
+    columns: dict[str, Profile]
+    prediction: Profile
+    losses: Losses
+
+
+def reference(raw: pl.DataFrame, x: pl.DataFrame, predicted: pl.Series, actual: pl.Series, *, task: str) -> Reference:
+    """Profile training inputs and model columns, and held-out predictions with their losses.
+
+    Args:
+        raw: Training rows as requests have them.
+        x: The same rows as the model sees them.
+        predicted: Held-out predictions.
+        actual: Held-out targets, in the same order.
+        task: "regression" or "classification".
+    """
+    return Reference(
+        rows=raw.height,
+        inputs=_profiles(raw),
+        columns=_profiles(x),
+        prediction=_required(predicted, as_text=task == "classification"),
+        losses=losses(predicted, actual, task=task),
+    )
+
+
+def profile(series: pl.Series, *, as_text: bool = False) -> Profile | None:
+    """Bins at the column's own quantiles or most frequent values, with counts; None for times and bytes."""
+    if as_text or _is_text(series):
+        bins: Bins = CategoryBins.from_reference(_texts(series))
+    elif series.dtype.is_numeric() or series.dtype == pl.Boolean:
+        bins = NumericBins.from_reference(_numbers(series))
+    else:
+        return None
+    return Profile(bins=cast("dict[str, Any]", bins.as_dict()), counts=count(bins, series).tolist())
+
+
+def count(bins: Bins | Profile, series: pl.Series) -> np.ndarray[Any, Any]:
+    """How many values of a window fall into each bin."""
+    fixed = bins_from_dict(bins.bins) if isinstance(bins, Profile) else bins
+    return fixed.count(_texts(series)) if isinstance(fixed, CategoryBins) else fixed.count(_numbers(series))
+
+
+def losses(predicted: pl.Series, actual: pl.Series, *, task: str) -> Losses:
+    """Squared errors of a regression, zero-one losses of a classification; rows without an answer are left out."""
+    answered = predicted.is_not_null() & actual.is_not_null()
+    predicted, actual = predicted.filter(answered), actual.filter(answered)
+    if task == "regression":
+        found = np.sort((_numbers(predicted) - _numbers(actual)) ** 2)
+        scale = float(np.quantile(found, SCALE_PROB)) if found.size else 0.0
+    else:
+        wrong = [a != b for a, b in zip(_texts(predicted), _texts(actual), strict=True)]
+        found, scale = np.sort(np.array(wrong, dtype=np.float64)), 1.0
+    kept = found
+    if found.size > MAX_LOSSES:
+        kept = found[np.linspace(0, found.size - 1, MAX_LOSSES).round().astype(np.int64)]
+    return Losses(
+        form="squared" if task == "regression" else "zero_one",
+        scale=_rounded(scale),
+        n=int(found.size),
+        mean=_rounded(float(found.mean())) if found.size else 0.0,
+        sorted=[_rounded(value) for value in kept.tolist()],
+    )
+
+
+def _profiles(frame: pl.DataFrame) -> dict[str, Profile]:
+    found = {series.name: profile(series) for series in frame.get_columns()}
+    return {name: made for name, made in found.items() if made is not None}
+
+
+def _required(series: pl.Series, *, as_text: bool) -> Profile:
+    made = profile(series, as_text=as_text)
+    assert made is not None  # predictions are numbers or are counted as text
+    return made
+
+
+def _is_text(series: pl.Series) -> bool:
+    return series.dtype == pl.String or isinstance(series.dtype, pl.Enum | pl.Categorical)
+
+
+def _texts(series: pl.Series) -> list[str | None]:
+    return cast("list[str | None]", series.cast(pl.String()).to_list())
+
+
+def _numbers(series: pl.Series) -> np.ndarray[Any, Any]:
+    return series.cast(pl.Float64()).to_numpy()  # null becomes NaN
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
