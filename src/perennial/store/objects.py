@@ -1,0 +1,254 @@
+"""Bytes addressed by the BLAKE3 of their content. Any process of the user may put; bytes are hashed again when read.
+
+Small objects lie in packs, large ones whole in a file of their own, large opaque ones as a list of content-defined
+chunks, so that a second version costs what changed (docs/decisions/0002). The digest is always that of the content,
+never of how it lies. `put` returns when the bytes survive power loss; that somebody may see them is decided by the
+records that name them.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+from blake3 import blake3
+
+from perennial.errors import Corrupt, Invalid, NotFound, ReadOnly
+from perennial.store.files import Files, LocalFiles, is_lasting, store_error
+from perennial.store.packed import Found, Packed
+from perennial.store.packs import CHUNK, LIST, OBJECT
+from perennial.store.whole import Whole, read_blocks
+from perennial.types import Digest
+
+__all__ = ["ObjectStore", "chunks_of", "digest_of"]
+
+SMALL_BYTES = 256 << 10  # up to this size an object goes into a pack
+CHUNKED_BYTES = 16 << 20  # from this size on an opaque object becomes a list of chunks
+TABLE_MAGIC = (b"PAR1", b"ARROW1")  # tables are versioned as manifests of files, never chunked as well
+
+_ENTRY = struct.Struct("<32sI")  # of a chunk list: digest and length of one chunk
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class ObjectStore:
+    """The objects below one folder. Safe for concurrent use, by several processes too."""
+
+    def __init__(self, folder: Path, *, files: Files | None = None) -> None:
+        self.folder = folder
+        self.packed = Packed(folder / "packs", files or LocalFiles())
+        self.whole = Whole(folder / "whole", files or LocalFiles())
+        self.broken: str | None = None
+        self._files = files or LocalFiles()
+        self._is_loaded = False
+
+    def put(self, data: bytes) -> Digest:
+        """Store bytes and return their digest. A sound copy that is there already is kept, a damaged one replaced.
+
+        Raises:
+            StoreError: The disk would not do it; when it is full, try again when there is space.
+            ReadOnly: A write or flush failed before, so that the disk is not believed any more.
+        """
+        return self.put_many((data,))[0]
+
+    def put_many(self, many: Iterable[bytes]) -> list[Digest]:
+        """`put` for many, with one flush to disk for all small ones."""
+        digests: list[Digest] = []
+        placed: list[Found] = []
+        with self._writing():
+            for data in many:
+                if len(data) > SMALL_BYTES:
+                    digests.append(self._put_large(iter((data,)), len(data)))
+                else:
+                    raw = blake3(data).digest()
+                    digests.append(Digest(raw.hex()))
+                    placed.append(self.packed.place(OBJECT, raw, data))
+            self.packed.sync(placed)
+        return digests
+
+    def put_file(self, path: Path) -> Digest:
+        """Store a file. What is stored is what was hashed, even when the file changes meanwhile.
+
+        Raises:
+            NotFound: There is no such file.
+            StoreError, ReadOnly: As for `put`.
+        """
+        if not path.is_file():
+            raise NotFound("there is no such file", where=str(path))
+        with self._writing(), open(path, "rb") as source:
+            size = source.seek(0, 2)
+            source.seek(0)
+            if size <= SMALL_BYTES:
+                return self.put(source.read())
+            return self._put_large(read_blocks(source), size)
+
+    def get(self, digest: Digest) -> bytes:
+        """The bytes, hashed again.
+
+        Raises:
+            NotFound: There is no such object.
+            Corrupt: What is stored is not what was put.
+        """
+        raw = _raw(digest)
+        found = self.packed.read(raw)
+        if found is None or found[0] == LIST:
+            return b"".join(self._verified(digest))
+        if blake3(found[1]).digest() != raw:
+            raise self._corrupt(digest)
+        return found[1]
+
+    def has(self, digest: Digest) -> bool:
+        return self.packed.find(_raw(digest)) is not None or self.whole.path(digest).exists()
+
+    def size(self, digest: Digest) -> int:
+        """Bytes of the object.
+
+        Raises:
+            NotFound: There is no such object.
+        """
+        found = self.packed.read(_raw(digest))
+        if found is not None:
+            kind, payload = found
+            return sum(length for _, length in chunks_of(payload)) if kind == LIST else len(payload)
+        try:
+            return self.whole.path(digest).stat().st_size
+        except FileNotFoundError:
+            raise _missing(digest) from None
+
+    def open_path(self, digest: Digest) -> Path | None:
+        """The file of an object that lies whole, not hashed again; None when it lies otherwise or not at all."""
+        _raw(digest)
+        path = self.whole.path(digest)
+        return path if path.exists() else None
+
+    def checkout(self, digest: Digest, target: Path, *, mode: int = 0o644) -> None:
+        """Write the object to a file, verified; shares blocks with the store where the file system can.
+
+        Raises:
+            NotFound, Corrupt: As for `get`.
+        """
+        if self.open_path(digest) is None:
+            self._files.write_atomic(target, self._verified(digest), mode)
+        elif self.whole.is_sound(digest):
+            self._files.copy(self.whole.path(digest), target, mode)
+        else:
+            raise self._corrupt(digest)
+
+    def delete(self, digest: Digest) -> bool:
+        """Erase an object for good; says whether it was there. The caller knows that nothing names it.
+
+        The chunks of a list stay: other lists may share them.
+        """
+        with self._writing():
+            erased = self.packed.erase(_raw(digest))
+            return self.whole.remove(digest) or erased
+
+    def digests(self) -> Iterator[Digest]:
+        """Every object, in no order."""
+        small = (Digest(raw.hex()) for raw in self.packed.digests())
+        return chain(small, (Digest(path.name) for path in self.whole.found()))
+
+    def close(self) -> None:
+        """Let go of all files. The store opens them again when it is used again."""
+        self.packed.close()
+
+    def __enter__(self) -> ObjectStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _put_large(self, blocks: Iterator[bytes], size: int) -> Digest:
+        first = next(blocks)
+        blocks = chain((first,), blocks)
+        if size < CHUNKED_BYTES or first.startswith(TABLE_MAGIC):
+            return self.whole.put(blocks)
+        return self._put_chunked(blocks)
+
+    def _put_chunked(self, blocks: Iterator[bytes]) -> Digest:
+        from perennial.store.chunking import split  # it needs numpy, which small objects do not
+
+        hasher = blake3(max_threads=blake3.AUTO)
+        entries: list[bytes] = []
+        placed: list[Found] = []
+        for chunk in split(_hashed(blocks, hasher)):
+            raw = blake3(chunk).digest()
+            entries.append(_ENTRY.pack(raw, len(chunk)))
+            placed.append(self.packed.place(CHUNK, raw, chunk))
+        self.packed.sync(placed)  # first: a list on disk never names a chunk that is not
+        self.packed.sync([self.packed.place(LIST, hasher.digest(), b"".join(entries))])
+        return Digest(hasher.hexdigest())
+
+    def _verified(self, digest: Digest) -> Iterator[bytes]:
+        """The bytes in pieces; raises behind the last one when they are not what was put."""
+        raw = _raw(digest)
+        hasher = blake3(max_threads=blake3.AUTO)
+        yield from _hashed(self._pieces(raw, digest), hasher)
+        if hasher.digest() != raw:
+            raise self._corrupt(digest)
+
+    def _pieces(self, raw: bytes, digest: Digest) -> Iterator[bytes]:
+        found = self.packed.read(raw)
+        if found is None:
+            try:
+                with open(self.whole.path(digest), "rb") as file:
+                    yield from read_blocks(file)
+            except FileNotFoundError:
+                raise _missing(digest) from None
+        elif found[0] == LIST:
+            for chunk, _ in chunks_of(found[1]):
+                yield (self.packed.read(chunk) or (CHUNK, b""))[1]  # a missing one shows in the hash of the whole
+        else:
+            yield found[1]
+
+    def _corrupt(self, digest: Digest) -> Corrupt:
+        return Corrupt(
+            f"object {digest} is damaged: its bytes are not what was stored",
+            where=str(self.open_path(digest) or self.packed.where(_raw(digest))),
+            remedy="put the same bytes again, or restore a backup; see all damage with: perennial verify",
+        )
+
+    @contextmanager
+    def _writing(self) -> Generator[None]:
+        if self.broken:
+            says = f"writing is off since: {self.broken}"
+            raise ReadOnly(says, where=str(self.folder), remedy="mend the disk, then start again")
+        try:
+            if not self._is_loaded:
+                self.packed.look()
+                self._is_loaded = True
+            yield
+        except OSError as error:
+            told = store_error("the object was not stored", error, self.folder)
+            if is_lasting(error):
+                self.broken = told.what
+            raise told from error
+
+
+def digest_of(data: bytes) -> Digest:
+    """The name under which these bytes are stored."""
+    return Digest(blake3(data).hexdigest())
+
+
+def chunks_of(entries: bytes) -> list[tuple[bytes, int]]:
+    """Digest and length of each chunk in a list; empty when the list is damaged."""
+    return list(_ENTRY.iter_unpack(entries)) if len(entries) % _ENTRY.size == 0 else []
+
+
+def _hashed(blocks: Iterable[bytes], hasher: blake3) -> Iterator[bytes]:
+    for block in blocks:
+        hasher.update(block)
+        yield block
+
+
+def _raw(digest: str) -> bytes:
+    if not _DIGEST.fullmatch(digest):  # also keeps foreign text out of paths
+        raise Invalid(f"{digest[:80]!r} is not a digest", remedy="a digest has 64 characters out of 0-9 and a-f")
+    return bytes.fromhex(digest)
+
+
+def _missing(digest: str) -> NotFound:
+    return NotFound(f"there is no object {digest}", remedy="see what is missing with: perennial verify")

@@ -1,0 +1,245 @@
+"""Append-only files that hold many small objects: one flush to disk for all that were put together.
+
+A pack is eight bytes of magic, then frames: mark (3 bytes), kind (1), length (u32), BLAKE3 digest (32), CRC-32 of the
+foregoing without the kind (u32), payload. All is little-endian. There is no index on disk: a scan of the headers finds
+every frame, also those that another process appended a moment ago. The kind is one byte outside the checksum, so that
+deleting changes one byte, which cannot be torn. What payloads mean is `objects`' business.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import secrets
+import struct
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from perennial.store.failpoints import failpoint
+from perennial.store.files import AppendFile, Files
+
+__all__ = ["CHUNK", "DEAD", "LIST", "OBJECT", "Frame", "Pack", "PackWriter", "mark_dead", "scan"]
+
+MAGIC = b"PERPACK\x01"
+MARK = b"\xf5PF"
+HEADER = struct.Struct("<3scI32sI")
+OBJECT, CHUNK, LIST, DEAD = b"o", b"c", b"l", b"x"  # any two differ in two bits or more: one flipped bit shows
+FULL_BYTES = 128 << 20  # a pack over this size gets no more frames
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where one payload lies; `offset` is the frame's, not the payload's."""
+
+    kind: bytes
+    digest: bytes
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + HEADER.size + self.length
+
+
+@dataclass
+class Pack:
+    """An open pack, to read. `scanned` is the end of the last frame that was seen."""
+
+    path: Path
+    descriptor: int
+    scanned: int = 0
+    synced: int = 0  # up to here this process knows the bytes to be on disk
+    damage: list[str] = field(default_factory=list[str])
+
+    def payload(self, frame: Frame) -> bytes | None:
+        """The bytes of a frame that was seen here, None when it is no longer here."""
+        data = os.pread(self.descriptor, HEADER.size + frame.length, frame.offset)
+        if data[: HEADER.size] != _header(frame.kind, frame.digest, frame.length):
+            return None
+        return data[HEADER.size :]
+
+    def size(self) -> int:
+        return os.fstat(self.descriptor).st_size
+
+
+def scan(pack: Pack) -> Iterator[Frame]:
+    """The frames behind those seen before. Notes in `pack.damage` what it had to step over.
+
+    A frame that reaches past the end of the file is being written, or was when its writer died: it is left alone.
+    """
+    size = pack.size()
+    if size <= max(pack.scanned, len(MAGIC)):
+        return
+    with mmap.mmap(pack.descriptor, size, prot=mmap.PROT_READ) as view:
+        if pack.scanned == 0:
+            if view[: len(MAGIC)] != MAGIC:
+                pack.damage.append("the first bytes are not those of a pack")
+            pack.scanned = len(MAGIC)
+        while (frame := _frame(view, pack.scanned, size)) is not None:
+            if frame.offset > pack.scanned:
+                pack.damage.append(f"bytes {pack.scanned} to {frame.offset} are not readable")
+            pack.scanned = frame.end
+            yield frame
+
+
+def _frame(view: mmap.mmap, at: int, size: int) -> Frame | None:
+    """The whole frame at `at`, or the next one behind damage."""
+    while at + HEADER.size <= size:
+        mark, kind, length, digest, checksum = HEADER.unpack_from(view, at)
+        if mark == MARK and checksum == _checksum(length, digest):
+            end = at + HEADER.size + length
+            return Frame(kind, digest, at, length) if end <= size else None
+        at = view.find(MARK, at + 1)
+        if at < 0:
+            return None
+    return None
+
+
+def _checksum(length: int, digest: bytes) -> int:
+    return zlib.crc32(digest, length & 0xFFFFFFFF)
+
+
+def _header(kind: bytes, digest: bytes, length: int) -> bytes:
+    return HEADER.pack(MARK, kind, length, digest, _checksum(length, digest))
+
+
+class PackWriter:
+    """The pack that this process appends to. Safe for concurrent use.
+
+    An flock on the pack keeps other processes from appending to it. After a failed write or flush the frames since the
+    last good flush are cut off, and every caller that waited for them is told.
+    """
+
+    def __init__(self, file: AppendFile, end: int) -> None:
+        self.path = file.path
+        self.error: OSError | None = None
+        self._file = file
+        self._end = end
+        self._synced = end
+        self._appending = threading.Lock()
+        self._syncing = threading.Lock()
+
+    @classmethod
+    def create(cls, folder: Path, files: Files) -> PackWriter:
+        """A new, empty pack."""
+        path = folder / f"{secrets.token_hex(8)}.pack"
+        file = files.append(path, exclusive=True)
+        try:
+            fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.write(MAGIC)
+            file.fsync()
+            files.sync_folder(folder)
+        except BaseException:
+            file.close()
+            raise
+        return cls(file, len(MAGIC))
+
+    @classmethod
+    def take_over(cls, pack: Pack, files: Files) -> PackWriter | None:
+        """Go on with a pack that nobody writes, or None when it is in use, full or damaged."""
+        if pack.damage or pack.scanned >= FULL_BYTES or pack.scanned < len(MAGIC):
+            return None
+        file = files.append(pack.path)
+        try:
+            fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for _ in scan(pack):  # somebody may have appended before we had the lock
+                pass
+            if _is_cut_frame(pack):
+                file.truncate(pack.scanned)
+                file.fsync()
+        except BlockingIOError:
+            file.close()
+            return None
+        except BaseException:
+            file.close()
+            raise
+        if pack.size() > pack.scanned:  # bytes that are no frame: leave them for `verify` to tell
+            file.close()
+            return None
+        return cls(file, pack.scanned)
+
+    @property
+    def is_full(self) -> bool:
+        return self._end >= FULL_BYTES
+
+    def append(self, kind: bytes, digest: bytes, payload: bytes | memoryview) -> Frame:
+        """Add a frame; on disk only after `sync`."""
+        with self._appending:
+            if self.error is not None:
+                raise self.error
+            frame = Frame(kind, digest, self._end, len(payload))
+            try:
+                if len(payload) <= 1 << 16:
+                    self._file.write(_header(kind, digest, len(payload)) + bytes(payload))
+                else:
+                    self._file.write(_header(kind, digest, len(payload)))
+                    self._file.write(payload)
+            except OSError as error:
+                self._withdraw(error)
+                raise
+            self._end = frame.end
+        failpoint("objects.pack.appended")
+        return frame
+
+    def sync(self, frame: Frame) -> None:
+        """Return when this frame is on disk; one flush serves all that wait."""
+        with self._syncing:
+            if self._synced >= frame.end:
+                return
+            with self._appending:
+                if self.error is not None:
+                    raise self.error
+                end = self._end
+            try:
+                self._file.fsync()
+            except OSError as error:
+                with self._appending:
+                    self._withdraw(error)
+                raise
+            self._synced = end
+        failpoint("objects.pack.synced")
+
+    def finish(self) -> None:
+        """Force all to disk and let go of the pack."""
+        with self._syncing, self._appending:
+            self._file.fsync()
+            self._synced = self._end
+        self.close()
+
+    def close(self) -> None:
+        with self._appending:
+            self.error = self.error or OSError("the pack is closed")
+            self._file.close()
+
+    def _withdraw(self, error: OSError) -> None:
+        self.error = error
+        try:
+            self._file.truncate(self._synced)
+        except OSError:
+            pass  # then the frames stay: whole ones are harmless, a cut one is left alone by every scan
+        self._file.close()
+
+
+def mark_dead(file: AppendFile, frames: Iterable[Frame]) -> None:
+    """Delete frames where they lie: first the mark, durably, then the bytes."""
+    frames = list(frames)
+    for frame in frames:
+        file.write_at(DEAD, frame.offset + len(MARK))
+    file.fsync()
+    failpoint("objects.delete.marked")
+    for frame in frames:
+        file.write_at(bytes(frame.length), frame.offset + HEADER.size)
+    file.fsync()
+
+
+def _is_cut_frame(pack: Pack) -> bool:
+    """Whether what follows the last frame is the beginning of one, as a killed writer leaves it."""
+    rest = os.pread(pack.descriptor, HEADER.size, pack.scanned)
+    if len(rest) < HEADER.size:
+        return MARK.startswith(rest[:3])
+    mark, _, length, digest, checksum = HEADER.unpack(rest)
+    return mark == MARK and checksum == _checksum(length, digest)

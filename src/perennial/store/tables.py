@@ -1,0 +1,41 @@
+"""The one list of tables, and the column types that behave alike on SQLite and PostgreSQL.
+
+Each room declares its own tables in `<room>/records.py` on `metadata`. Moments are BigInteger (Micros), JSON is
+LargeBinary (canonical bytes), numbers that may be NaN are stored as the room decides, since SQLite makes them NULL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from perennial.types import Digest
+
+__all__ = ["Expand", "digest_column", "metadata"]
+
+# Every constraint has a name, so that a migration can speak of it on both databases.
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Expand = Callable[[bytes], Iterable[Digest]]
+"""Reads an object and tells which other objects it names."""
+
+
+def digest_column(name: str, *, expand: Expand | None = None, **options: Any) -> sa.Column[str]:
+    """A column that names an object, so that `verify`, `backup` and garbage collection know of it.
+
+    Args:
+        name: Of the column.
+        expand: For a manifest: which further digests its bytes name.
+        options: Of `sa.Column`.
+    """
+    return sa.Column(name, sa.String(64), info={"object": True, "expand": expand}, **options)

@@ -1,0 +1,1 @@
+"""Tools for tests of Perennial and of what others put into its seams. Imported by no room."""
