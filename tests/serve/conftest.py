@@ -1,0 +1,224 @@
+"""A workspace folder, packages of real models, and a real service process on loopback."""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from perennial.models.build import SourceCode, build
+from perennial.models.preparation import Preparation, learn
+from perennial.serve.frames import Predicted, Shadowed, decode
+from perennial.serve.segments import next_frames, segments_in
+from perennial.serve.spec import Arm, EndpointSpec, ServingStatus, Spec, read_status
+from perennial.store.files import LocalFiles
+from perennial.store.objects import ObjectStore
+
+DEADLINE_S = 15.0
+NASTY = Path(__file__).with_name("nasty.py")
+
+_spec = importlib.util.spec_from_file_location("nasty", NASTY)
+assert _spec is not None
+assert _spec.loader is not None
+nasty = sys.modules["nasty"] = importlib.util.module_from_spec(_spec)  # by the name under which models are pickled
+_spec.loader.exec_module(nasty)
+
+
+def until(claim: Callable[[], Any], says: str = "the condition") -> Any:
+    """What `claim` returns, once it is true."""
+    end = time.monotonic() + DEADLINE_S
+    while not (value := claim()):
+        if time.monotonic() > end:
+            raise AssertionError(f"{says} did not become true in {DEADLINE_S:g} s")
+        time.sleep(0.01)
+    return value
+
+
+class Reply:
+    def __init__(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Service:
+    """One service process and what clients do with it."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self._log = (folder / "service.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "perennial.serve", "--workspace", str(folder), "--port", "0", *options],
+            stdin=subprocess.PIPE, stderr=self._log,
+        )  # fmt: skip
+        told = until(self._told, "a status of the new process")
+        self.port = int(told.address.rpartition(":")[2])
+
+    def _told(self) -> ServingStatus | None:
+        status = read_status(self.folder / "serving" / "status.json")
+        return status if status and status.pid == self.process.pid else None
+
+    def status(self) -> dict[str, Any]:
+        return self.get("/status").json
+
+    def get(self, path: str) -> Reply:
+        return self.send("GET", path)
+
+    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
+        try:
+            connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+            response = connection.getresponse()
+            return Reply(response.status, response.read(), {k.lower(): v for k, v in response.getheaders()})
+        finally:
+            connection.close()
+
+    def predict(self, *rows: dict[str, Any], endpoint: str = "wage", key: str = "") -> Reply:
+        body = json.dumps({"records": list(rows)}).encode()
+        return self.send("POST", f"/predict/{endpoint}", body, **({"Idempotency_Key": key} if key else {}))
+
+    def workers(self) -> list[int]:
+        """Process ids of the workers."""
+        with suppress(FileNotFoundError):
+            return [
+                int(pid)
+                for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            ]
+        return []
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(DEADLINE_S)
+
+    def log(self) -> str:
+        return (self.folder / "service.log").read_text()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self._log.close()
+
+
+class Place:
+    """A workspace folder with packages and a spec; starts services and stops what is left of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.serving = folder / "serving"
+        self.segments = self.serving / "segments"
+        LocalFiles().mkdirs(self.serving)
+        self.objects = ObjectStore(folder / "objects")
+        self.preparation: Preparation = learn(_table(0.0), target="wage", key="person")
+        self.revision = 0
+        self.services: list[Service] = []
+
+    def arm(self, version: int, model: Any = None, **options: Any) -> Arm:
+        """A version whose model answers `x + version`, or misbehaves on request (`nasty`)."""
+        table = _table(float(version))
+        code = None
+        if model is None:
+            model = nasty.Constant(float(version), **options)
+        if isinstance(model, nasty.Constant):
+            code = SourceCode(module="nasty", features=None, files={"nasty.py": NASTY.read_bytes()})
+        package = build(
+            model=model, preparation=self.preparation, train=table, held_out=table.slice(0, 0), objects=self.objects,
+            provenance={"origin": "executor", "version": version}, environment="", code=code,
+        )  # fmt: skip
+        return Arm(version=version, package=package)
+
+    def linear(self, version: int) -> Arm:
+        """A version that is a real scikit-learn model of y = x + version."""
+        table = _table(float(version))
+        return self.arm(
+            version, LinearRegression().fit(self.preparation.x(self.preparation.raw(table)), self.preparation.y(table))
+        )
+
+    def endpoint(self, name: str = "wage", **options: Any) -> EndpointSpec:
+        signature = msgspec.to_builtins(self.preparation.signature)
+        return EndpointSpec(name=name, task="regression", signature=signature, salt="salt", **options)
+
+    def desire(self, *endpoints: EndpointSpec) -> int:
+        """Write a spec with the next revision."""
+        self.revision += 1
+        LocalFiles().write_atomic(
+            self.serving / "spec.json", msgspec.json.encode(Spec(revision=self.revision, endpoints=list(endpoints)))
+        )
+        return self.revision
+
+    def serve(self, *options: str) -> Service:
+        self.services.append(Service(self.folder, *options))
+        return self.services[-1]
+
+    @staticmethod
+    def until(claim: Callable[[], Any], says: str = "the condition") -> Any:
+        return until(claim, says)
+
+    def log(self) -> list[str]:
+        path = self.folder / "service.log"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def status(self) -> ServingStatus | None:
+        return read_status(self.serving / "status.json")
+
+    def frames(self) -> list[Predicted | Shadowed]:
+        """Everything in the segments, in order."""
+        return [
+            decode(framed.payload)
+            for path in segments_in(self.segments)
+            for framed in next_frames(path)
+            if framed.payload
+        ]
+
+    def predicted(self) -> list[Predicted]:
+        return [frame for frame in self.frames() if isinstance(frame, Predicted)]
+
+    def applied(self, revision: int | None = None) -> ServingStatus:
+        """The status of the service once this revision (the latest) is applied in full."""
+        wanted = revision or self.revision
+        pid = self.services[-1].process.pid
+
+        def told() -> ServingStatus | None:
+            status = self.status()
+            return status if status and status.pid == pid and status.ready and status.revision >= wanted else None
+
+        return until(told, f"revision {wanted} in status.json")
+
+
+def _table(offset: float) -> pa.Table:
+    x = np.arange(1.0, 41.0)
+    return pa.table({"person": [f"p{i}" for i in range(40)], "x": x, "wage": x + offset})
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path.endswith("src")))
+    place = Place(tmp_path / ".perennial")
+    yield place
+    for service in place.services:
+        service.close()
+    print(*(f"log of the services: {line}" for line in place.log()), sep="\n")  # shown when the test fails
