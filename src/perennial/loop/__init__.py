@@ -1,0 +1,8 @@
+"""What a user declares: steps, requirements, stages and policies, as frozen values. Standard library only."""
+
+from __future__ import annotations
+
+from perennial.loop import require, retrain, rollout
+from perennial.loop.loop import Loop
+
+__all__ = ["Loop", "require", "retrain", "rollout"]

@@ -1,0 +1,152 @@
+"""A loop as pure data: what was declared, without the functions. Survives JSON without loss.
+
+Times are seconds; `file` is relative to the project. Nothing here imports the user's code, so that an unchanged loop
+can be planned from its stored declaration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
+
+from perennial.types import JSON
+
+__all__ = [
+    "Declaration",
+    "Requirement",
+    "RetrainPolicy",
+    "Stage",
+    "StepKind",
+    "StepSpec",
+    "Task",
+    "Trigger",
+]
+
+StepKind = Literal["collect", "step", "features", "train"]
+Task = Literal["regression", "classification"]
+Options = Mapping[str, JSON]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSpec:
+    """One function of the loop.
+
+    Attributes:
+        name: The function's name, and what other steps ask for.
+        inputs: Names of the steps whose results it takes (`X` and `y` for train).
+        params: Its keyword arguments and their defaults.
+        secrets: Environment variables that it reads; masked in logs, never part of a fingerprint.
+        order_matters: The order of its rows is part of the data's identity.
+        file: Relative to the project.
+        line: Where the function begins.
+        variable: What the loop is called in that file; its decorators are no part of the step.
+    """
+
+    name: str
+    kind: StepKind
+    inputs: tuple[str, ...]
+    params: Options
+    secrets: tuple[str, ...] = ()
+    order_matters: bool = False
+    file: str
+    line: int
+    variable: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A gate: the `kind` of check, its options, and the sentence that a person reads."""
+
+    kind: str
+    options: Options
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the rollout."""
+
+    kind: Literal["shadow", "canary"]
+    options: Options
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A reason to look whether to retrain."""
+
+    kind: Literal["performance_drop", "shift", "schedule", "new_rows", "by_hand", "never"]
+    options: Options
+
+
+@dataclass(frozen=True)
+class RetrainPolicy:
+    """When to retrain, who lets the result pass, and how long to rest in between. No triggers: never by itself."""
+
+    triggers: tuple[Trigger, ...] = ()
+    approval: Literal["automatic", "person"] = "person"
+    cool_down_s: float = 30 * 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """Everything that a loop file declares."""
+
+    name: str
+    target: str | None
+    time: str | None
+    key: str | None
+    task: Task | None
+    positive: str | int | bool | None
+    label_delay_s: float
+    horizon_s: float | None
+    file: str
+    line: int
+    steps: tuple[StepSpec, ...]
+    requirements: tuple[Requirement, ...]
+    stages: tuple[Stage, ...]
+    retrain: RetrainPolicy
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.line}"
+
+    def step(self, name: str) -> StepSpec:
+        """The step of this name; KeyError when there is none."""
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise KeyError(name)
+
+    def to_json(self) -> dict[str, JSON]:
+        """Plain JSON values, tuples as lists."""
+        return cast("dict[str, JSON]", _plain(asdict(self)))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Declaration:
+        """The declaration that `to_json` wrote."""
+        retrain = value["retrain"]
+        parts: dict[str, Any] = {
+            "steps": tuple(
+                StepSpec(**step | {"inputs": tuple(step["inputs"]), "secrets": tuple(step["secrets"])})
+                for step in value["steps"]
+            ),
+            "requirements": tuple(Requirement(**item) for item in value["requirements"]),
+            "stages": tuple(Stage(**item) for item in value["stages"]),
+            "retrain": RetrainPolicy(
+                tuple(Trigger(**item) for item in retrain["triggers"]), retrain["approval"], retrain["cool_down_s"]
+            ),
+        }
+        return cls(**{**value, **parts})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in cast("list[Any]", value)]
+    return value

@@ -1,0 +1,251 @@
+"""`Loop`: what a user writes. It collects functions and policies and hands them out as a `Declaration`.
+
+Functions come back unchanged, so that they can be called and tested without Perennial. Nothing is run here, and what
+fits together is checked by `graph`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import re
+from collections.abc import Callable, Sequence
+from types import FunctionType
+from typing import Any, Literal, TypeVar, cast, overload
+
+from perennial.errors import LoopError
+from perennial.loop.declaration import Declaration, Requirement, RetrainPolicy, Stage, StepKind, StepSpec, Task, Trigger
+from perennial.loop.options import choice, seconds, text
+from perennial.loop.place import place, relative, user_frame
+
+__all__ = ["Loop"]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.IGNORECASE)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SIMPLE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Loop:
+    """The whole life of one model.
+
+    Args:
+        name: Of the experiment, the model and the endpoint; unique in a workspace.
+        target: Column to predict.
+        time: Column by which rows are ordered; the newest are held out.
+        key: Column that names the entity of a row.
+        task: "regression" or "classification"; guessed from the target when left out.
+        positive: The class that counts as positive, of two.
+        label_delay: How long after a prediction its label usually comes, a duration.
+        horizon: Labels later than this are stored but no longer counted, a duration.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        target: str | None = None,
+        time: str | None = None,
+        key: str | None = None,
+        task: Task | None = None,
+        positive: str | int | bool | None = None,
+        label_delay: str = "0d",
+        horizon: str | None = None,
+    ) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise LoopError(
+                f"{name!r} cannot be the name of a loop",
+                where=place(),
+                remedy="use letters, digits, - and _, at most 63, starting with a letter or digit",
+            )
+        self.name = name
+        self._columns = {
+            option: None if value is None else text(option, value)
+            for option, value in (("target", target), ("time", time), ("key", key))
+        }
+        if task is not None:
+            choice("task", task, ("regression", "classification"))
+        self._task: Task | None = task
+        self._positive = positive
+        self._label_delay_s = seconds("label_delay", label_delay)
+        self._horizon_s = None if horizon is None else seconds("horizon", horizon, least=1e-3)
+        frame = user_frame()
+        self._file, self._line = frame.f_code.co_filename, frame.f_lineno
+        self._steps: dict[str, tuple[StepSpec, FunctionType]] = {}
+        self._requirements: tuple[Requirement, ...] = ()
+        self._stages: tuple[Stage, ...] = ()
+        self._retrain: RetrainPolicy | None = None
+
+    @overload
+    def collect(self, function: F) -> F: ...
+    @overload
+    def collect(self, *, secrets: Sequence[str] = (), order_matters: bool = False) -> Callable[[F], F]: ...
+    def collect(
+        self, function: F | None = None, *, secrets: Sequence[str] = (), order_matters: bool = False
+    ) -> F | Callable[[F], F]:
+        """Mark a function that fetches data; it runs anew at each run, and new content is a new dataset version.
+
+        Args:
+            function: When used without parentheses.
+            secrets: Names of environment variables that it reads; masked in logs, never stored.
+            order_matters: The same rows in another order are other data.
+        """
+        if isinstance(secrets, str) or not all(_VARIABLE.fullmatch(name) for name in secrets):
+            raise LoopError(
+                f"secrets cannot be {secrets!r}",
+                where=place(),
+                remedy='give the names of environment variables, as in secrets=("DB_URL",)',
+            )
+
+        def mark(function: F) -> F:
+            return self._add("collect", function, secrets=tuple(secrets), order_matters=bool(order_matters))
+
+        return mark if function is None else mark(function)
+
+    def step(self, function: F) -> F:
+        """Mark a function between collecting and features, for example a join; run again only when it must be."""
+        return self._add("step", function)
+
+    def features(self, function: F) -> F:
+        """Mark the function that makes a model's columns, row by row, in training and in the prediction service."""
+        return self._add("features", function)
+
+    def train(self, function: F) -> F:
+        """Mark the function that takes `X` and `y` and returns a fitted model; its keyword arguments are parameters."""
+        return self._add("train", function)
+
+    def require(self, *requirements: Requirement) -> None:
+        """Add requirements that every candidate must meet."""
+        self._requirements += _all_of("require", requirements, Requirement)
+
+    def rollout(self, *stages: Stage) -> None:
+        """Declare the stages, in order, that lead a candidate to live; without any it goes live when approved."""
+        if self._stages:
+            raise LoopError("loop.rollout is called twice", where=place(), remedy="name all stages in one call")
+        self._stages = _all_of("rollout", stages, Stage)
+
+    def retrain(
+        self, *triggers: Trigger, approval: Literal["automatic", "person"] = "person", cool_down: str = "30d"
+    ) -> None:
+        """Declare when to look whether retraining helps.
+
+        Args:
+            triggers: Reasons to look; none, `by_hand()` or `never()`: not by itself.
+            approval: "automatic" lets a candidate that meets all requirements begin its rollout without a person.
+            cool_down: Shortest time between two trainings that were not asked for by hand, a duration.
+        """
+        if self._retrain is not None:
+            raise LoopError("loop.retrain is called twice", where=place(), remedy="name all triggers in one call")
+        choice("approval", approval, ("automatic", "person"))
+        kinds = {trigger.kind for trigger in _all_of("retrain", triggers, Trigger)}
+        if "never" in kinds and len(kinds) > 1:
+            raise LoopError("loop.retrain is told never, and when", where=place(), remedy="take one of them away")
+        wanted = tuple(trigger for trigger in triggers if trigger.kind not in ("by_hand", "never"))
+        self._retrain = RetrainPolicy(wanted, approval, seconds("cool_down", cool_down))
+
+    def declaration(self) -> Declaration:
+        """What was declared, as data; not yet checked (see `graph.check`)."""
+        steps = tuple(
+            dataclasses.replace(spec, variable=_variable(self, function.__globals__))
+            for spec, function in self._steps.values()
+        )
+        return Declaration(
+            name=self.name,
+            target=self._columns["target"],
+            time=self._columns["time"],
+            key=self._columns["key"],
+            task=self._task,
+            positive=self._positive,
+            label_delay_s=self._label_delay_s,
+            horizon_s=self._horizon_s,
+            file=relative(self._file),
+            line=self._line,
+            steps=steps,
+            requirements=self._requirements,
+            stages=self._stages,
+            retrain=self._retrain or RetrainPolicy(),
+        )
+
+    def functions(self) -> dict[str, Callable[..., Any]]:
+        """The step functions by name, innermost of any decorators."""
+        return {name: function for name, (_, function) in self._steps.items()}
+
+    def _add(self, kind: StepKind, function: F, *, secrets: tuple[str, ...] = (), order_matters: bool = False) -> F:
+        inner = inspect.unwrap(function) if callable(function) else function  # pyright: ignore[reportUnnecessaryComparison]
+        if not isinstance(inner, FunctionType):
+            what = f"loop.{kind} marks a function, not {function!r}"
+            raise LoopError(what, where=place(), remedy="write a def under it")
+        where = f"{relative(inner.__code__.co_filename)}:{inner.__code__.co_firstlineno}"
+        name = inner.__name__
+        if inner.__qualname__ != name or not name.isidentifier():
+            raise LoopError(
+                f"step {inner.__qualname__!r} is not a function at the top of its file, so it cannot be found again",
+                where=where,
+                remedy="write it with def at the left margin; a decorator around it should use functools.wraps",
+            )
+        if name in self._steps:
+            earlier = self._steps[name][0].where
+            what = f"two steps are named {name!r}"
+            raise LoopError(what, where=where, remedy=f"rename one; the other is at {earlier}")
+        if inspect.iscoroutinefunction(inner) or inspect.isgeneratorfunction(inner):
+            raise LoopError(f"step {name!r} is async or a generator", where=where, remedy="write a plain function")
+        inputs: list[str] = []
+        params: dict[str, Any] = {}
+        for parameter in inspect.signature(inner).parameters.values():
+            if parameter.kind not in _SIMPLE:
+                continue  # *args and **kwargs get nothing
+            if parameter.default is not parameter.empty:
+                params[parameter.name] = _plain_default(name, parameter, where)
+            elif parameter.kind is parameter.KEYWORD_ONLY:
+                raise LoopError(
+                    f"parameter {parameter.name!r} of {name!r} has no default",
+                    where=where,
+                    remedy=f"write {parameter.name}=value in its signature; keyword arguments are parameters",
+                )
+            else:
+                inputs.append(parameter.name)
+        spec = StepSpec(
+            name=name,
+            kind=kind,
+            inputs=tuple(inputs),
+            params=params,
+            secrets=secrets,
+            order_matters=order_matters,
+            file=relative(inner.__code__.co_filename),
+            line=inner.__code__.co_firstlineno,
+            variable="",
+        )
+        self._steps[name] = (spec, inner)
+        return function
+
+
+def _plain_default(step: str, parameter: inspect.Parameter, where: str) -> Any:
+    try:
+        return json.loads(json.dumps(parameter.default, allow_nan=False))
+    except (TypeError, ValueError):
+        raise LoopError(
+            f"parameter {parameter.name!r} of {step!r} has the default {parameter.default!r}, which JSON cannot write",
+            where=where,
+            remedy="use a number, text, True, False, None, or lists and dicts of them; else a module constant",
+        ) from None
+
+
+def _variable(loop: Loop, namespace: dict[str, Any]) -> str:
+    return next((name for name, value in namespace.items() if value is loop), "")
+
+
+_Item = TypeVar("_Item", Requirement, Stage, Trigger)
+
+
+def _all_of(method: str, items: tuple[Any, ...], kind: type[_Item]) -> tuple[_Item, ...]:
+    for item in items:
+        if not isinstance(item, kind):
+            word = getattr(item, "__name__", repr(item))
+            raise LoopError(
+                f"loop.{method} takes what {method}.* returns, not {word}",
+                where=place(),
+                remedy=f"call it: {method}.{word}(...)" if callable(item) else f"see help({method})",
+            )
+    return cast("tuple[_Item, ...]", items)
