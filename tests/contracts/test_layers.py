@@ -21,11 +21,13 @@ PACKAGE = Path(perennial.__file__).parent
 
 # From the top down. Rooms in one row do not know each other.
 ROWS = (
-    ("cli", "api", "ui"),
+    ("cli", "api", "ui", "demo"),
     ("supervise",),
     ("workspace",),
+    ("system",),
     ("renew",),
     ("deploy", "monitor", "label"),
+    ("capture",),
     ("serve",),
     ("registry", "evaluate"),
     ("models",),
@@ -39,9 +41,10 @@ ROWS = (
 GROUND = frozenset(ROWS[-1])
 DEPTH = {room: depth for depth, row in enumerate(ROWS) for room in row}
 
-# The three ways in are one row, yet the table of operations is written once, in `api`: a command calls an operation
-# through the remote client that derives from that table, and a page shows what an operation answers.
-NEIGHBOURS = {("cli", "api"), ("ui", "api")}
+# The ways in are one row, yet the table of operations is written once, in `api`: a command calls an operation through
+# the remote client that derives from that table, a page shows what an operation answers, and the demo is a client like
+# any other that the command line starts.
+NEIGHBOURS = {("cli", "api"), ("ui", "api"), ("demo", "api"), ("cli", "demo")}
 
 # Not rooms: the package itself resolves its public names late, `__main__` starts the command line, `testing` is for
 # the tests of others and imported by no room.
