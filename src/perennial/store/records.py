@@ -4,41 +4,37 @@
 made one after the other, each under its own savepoint, and committed with one flush to disk; a change that raises is
 undone alone and its error goes to its caller. A change made inside a change joins the same transaction.
 
-SQLite: write-ahead log, full sync, and this connection is the only one that writes or checkpoints (builds up to 3.51.2
-may damage the log otherwise); an flock beside the file keeps other processes out. Readers are opened read-only.
-Tables belong to the rooms (`tables.metadata`), their migrations to `schema`.
+On SQLite this is the only connection that writes or checkpoints, with a lock beside the file that keeps other processes
+out; readers are opened read-only. Tables belong to the rooms (`tables`), their migrations to `schema`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import queue
 import threading
 from collections.abc import Callable
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
 from blake3 import blake3
-from sqlalchemy import event, exc
-from sqlalchemy.pool import NullPool, QueuePool
 
 from perennial.clock import Clock, SystemClock
-from perennial.errors import Conflict, Corrupt, Invalid, PerennialError, ReadOnly, StoreError, Unavailable
+from perennial.errors import Conflict, Invalid, PerennialError, ReadOnly
 from perennial.ids import Ids, RandomIds
 from perennial.store.actor import current_actor
+from perennial.store.database import Session, lock_file, reading_engine, translated, writing_engine
 from perennial.store.events import NewEvent, append_events
 from perennial.store.failpoints import failpoint
-from perennial.store.files import store_error
 from perennial.store.tables import digest_column, metadata
 from perennial.types import JSON, Micros, canonical_json
 
 __all__ = ["Records", "Transaction", "create_tables", "digest_column", "metadata"]
 
 MAX_GROUP = 512  # changes in one commit
-BUSY_MS = 5_000  # a reader that meets a checkpoint waits this long
+MAX_IDLE = 16  # connections kept open for the next reader
 
 T = TypeVar("T")
 
@@ -57,6 +53,9 @@ owner_epoch = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("epoch", sa.BigInteger, nullable=False),
 )
+_ANSWER = sa.select(idempotency).where(idempotency.c.key == sa.bindparam("sought"))
+_KEEP = sa.insert(idempotency)
+_EPOCH = sa.select(owner_epoch.c.epoch)
 
 
 class Transaction:
@@ -65,8 +64,8 @@ class Transaction:
     def __init__(self, connection: sa.Connection, now: Micros, ids: Ids, events: list[NewEvent]) -> None:
         self.connection = connection
         self.now = now
-        self._ids = ids
         self.events = events
+        self._ids = ids
 
     def new_id(self) -> str:
         return self._ids.new()
@@ -91,7 +90,7 @@ class _Job(Generic[T]):
 
     def __init__(self, change: Callable[[Transaction], T]) -> None:
         self.change = change
-        self.context: Context = copy_context()
+        self.context = copy_context()  # so that the change knows who acts
         self.result: T | None = None
         self.error: BaseException | None = None
         self._done = threading.Lock()  # a tenth of the cost of a Future
@@ -101,35 +100,36 @@ class _Job(Generic[T]):
         self._done.release()
 
     def wait(self) -> T:
-        with self._done:
-            if self.error is not None:
-                raise self.error
-            return cast(T, self.result)
+        self._done.acquire()
+        if self.error is not None:
+            raise self.error
+        return cast(T, self.result)
 
 
 class Records:
-    """The database of a workspace. Safe for concurrent use."""
+    """The database of a workspace. Safe for concurrent use.
+
+    `path` is the SQLite file, None on a server. `broken` says why writing is off, None while all is well.
+    """
 
     def __init__(self, url: sa.URL, *, clock: Clock, ids: Ids, read_only: bool) -> None:
         self.url = url
         self.clock = clock
         self.ids = ids
         self.path = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
-        self.broken: str | None = None
+        self.broken: str | None = "these records are open for reading only" if read_only else None
         self._epoch: int | None = None
-        self._lock = _lock_file(self.path) if self.path and not read_only else -1
-        self._readers = _reading_engine(url, self.path)
-        self._idle: list[sa.Connection] = []
+        self._here = threading.local()  # .transaction: the one this thread is inside of
+        self._reading = reading_engine(url)
+        self._idle: list[Session] = []
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
-        self._here = threading.local()
         self._closing = threading.Lock()
         self._closed = False
-        self.engine: sa.Engine | None = None
-        self._writer: threading.Thread | None = None
-        if not read_only:
-            self.engine = _writing_engine(url)
-            self._writer = threading.Thread(target=self._run, name="records-writer", daemon=True)
-            self._writer.start()
+        self._lock = lock_file(self.path) if self.path and not read_only else None
+        self._session: Session | None = None
+        self._writing = writing_engine(url)
+        self._writer = threading.Thread(target=self._run, name="records-writer", daemon=True)
+        self._writer.start()
 
     @classmethod
     def open(cls, url: str, *, clock: Clock | None = None, ids: Ids | None = None, read_only: bool = False) -> Records:
@@ -153,16 +153,16 @@ class Records:
         `change` runs on the writer thread in the caller's context; it must not wait for another thread that writes.
 
         Raises:
-            PerennialError: What the change raised, or Conflict, Invalid, StoreError, ReadOnly, Unavailable for what
+            PerennialError: What the change raised; or Conflict, Invalid, StoreError, ReadOnly, Unavailable for what
                 the database said.
         """
         inside: Transaction | None = getattr(self._here, "transaction", None)
         if inside is not None:
-            return self._savepoint(inside.connection, inside.events, change, inside.now)
+            return self._savepoint(inside.events, change, inside.now)
         job = _Job(change)
-        with self._closing:
-            if self._writer is None or self._closed:
-                raise ReadOnly("the records are closed" if self._closed else "these records are open for reading only")
+        with self._closing:  # nothing is queued behind the end
+            if self._closed:
+                raise ReadOnly("the records are closed")
             self._jobs.put(job)
         return job.wait()
 
@@ -175,14 +175,14 @@ class Records:
         digest = blake3(request).hexdigest()
 
         def change_once(tx: Transaction) -> bytes:
-            found = tx.connection.execute(sa.select(idempotency).where(idempotency.c.key == key)).one_or_none()
+            found = tx.connection.execute(_ANSWER, {"sought": key}).one_or_none()
             if found is not None:
                 if (found.operation, found.request_digest) != (operation, digest):
                     raise Conflict(f"the key {key!r} was used for another request", remedy="use a new Idempotency-Key")
                 return bytes(found.response)
             response = change(tx)
             row = {"key": key, "operation": operation, "request_digest": digest, "response": response, "at": tx.now}
-            tx.connection.execute(sa.insert(idempotency).values(row))
+            tx.connection.execute(_KEEP, row)
             return response
 
         return self.write(change_once)
@@ -192,20 +192,22 @@ class Records:
         inside: Transaction | None = getattr(self._here, "transaction", None)
         if inside is not None:
             return query(inside.connection)
+        session: Session | None = None
         try:
-            connection = self._idle.pop() if self._idle else self._readers.connect()
-        except IndexError:  # another thread was quicker
-            connection = self._readers.connect()
-        try:
-            with connection.begin():
-                result = query(connection)
-        except exc.SQLAlchemyError as error:
-            connection.close()
-            raise _translated(error) from error
-        except BaseException:
-            connection.close()
+            session = self._idle_session() or Session(self._reading)
+            session.begin()
+            result = query(session.connection)
+            session.commit()
+        except BaseException as error:
+            if session is not None:
+                session.close()
+            if _is_from_database(error):
+                raise translated(error) from error
             raise
-        self._idle.append(connection)
+        if len(self._idle) < MAX_IDLE and not self._closed:
+            self._idle.append(session)
+        else:
+            session.close()
         return result
 
     def fence(self, epoch: int) -> None:
@@ -216,7 +218,7 @@ class Records:
         """
 
         def raise_epoch(tx: Transaction) -> None:
-            current = tx.connection.execute(sa.select(owner_epoch.c.epoch)).scalar()
+            current = tx.connection.execute(_EPOCH).scalar()
             if current is None:
                 tx.connection.execute(sa.insert(owner_epoch).values(id=1, epoch=epoch))
             elif current > epoch:
@@ -230,18 +232,16 @@ class Records:
     def close(self) -> None:
         """Finish what was asked for, then let go of the database. Twice is fine."""
         with self._closing:
-            closed, self._closed = self._closed, True
+            if self._closed:
+                return
+            self._closed = True
             self._jobs.put(None)
-        if closed:
-            return
-        if self._writer is not None:
-            self._writer.join()
-        while self._idle:
-            self._idle.pop().close()
-        self._readers.dispose()
-        if self.engine is not None:
-            self.engine.dispose()  # last: closing it moves the log into the database
-        if self._lock >= 0:
+        self._writer.join()
+        while (session := self._idle_session()) is not None:
+            session.close()
+        if self._session is not None:
+            self._session.close()  # last: this moves the log into the database
+        if self._lock is not None:
             os.close(self._lock)
 
     def __enter__(self) -> Records:
@@ -250,99 +250,100 @@ class Records:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _idle_session(self) -> Session | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
     # The rest runs on the writer thread.
 
     def _run(self) -> None:
-        closing = False
-        while not closing:
-            first = self._jobs.get()
-            if first is None:
-                return
-            group: list[_Job[Any]] = []
+        while (first := self._jobs.get()) is not None:
+            group = [first]
             try:
-                closing = self._commit(first, group)
-            except BaseException as error:  # noqa: BLE001  # the boundary of the thread: each caller gets it as their own
-                failure = self._failed(error)
-                for job in group:
-                    job.error = job.error or failure
+                ended = self._commit(group)
+            except BaseException as error:  # noqa: BLE001  # the thread's boundary: each caller gets it as their own
+                ended = False
+                self._fail(group, error)
             for job in group:
                 job.finish()
+            if ended:
+                return
 
-    def _commit(self, first: _Job[Any], group: list[_Job[Any]]) -> bool:
-        """Make the changes that wait, in one commit; says whether the end was asked for."""
-        group.append(first)
-        closing = False
+    def _commit(self, group: list[_Job[Any]]) -> bool:
+        """Make the first change and all that wait behind it, in one commit; says whether the end was asked for."""
         if self.broken:
-            raise ReadOnly(f"writing is off since: {self.broken}", remedy="mend the disk, then start again")
-        assert self.engine is not None
-        with self.engine.begin() as connection:
-            if self._epoch is not None:
-                current = connection.execute(sa.select(owner_epoch.c.epoch)).scalar_one()
-                if current != self._epoch:
-                    raise _fenced(self._epoch, current)
-            events: list[NewEvent] = []
-            self._change(connection, events, first)
-            while len(group) < MAX_GROUP:
-                try:
-                    job = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-                if job is None:
-                    closing = True
-                    break
-                group.append(job)
-                self._change(connection, events, job)
-            failpoint("records.changed")
-            if events:
-                append_events(connection, events)
-            failpoint("records.committing")
-        failpoint("records.committed")
-        return closing
+            raise ReadOnly(f"writing is off: {self.broken}", remedy="mend the cause, then start again")
+        if self._session is None:
+            self._session = Session(self._writing)
+        session = self._session
+        session.begin()
+        if self._epoch is not None:
+            current = session.connection.execute(_EPOCH).scalar_one()
+            if current != self._epoch:
+                raise _fenced(self._epoch, current)
+        events: list[NewEvent] = []
+        self._change(group[0], events)
+        while len(group) < MAX_GROUP and not self._jobs.empty():
+            job = self._jobs.get()
+            if job is None:
+                self._finish(session, events)
+                return True
+            group.append(job)
+            self._change(job, events)
+        self._finish(session, events)
+        return False
 
-    def _change(self, connection: sa.Connection, events: list[NewEvent], job: _Job[Any]) -> None:
+    def _finish(self, session: Session, events: list[NewEvent]) -> None:
+        failpoint("records.changed")
+        if events:
+            append_events(session.connection, events)
+        failpoint("records.committing")
+        session.commit()
+        failpoint("records.committed")
+
+    def _change(self, job: _Job[Any], events: list[NewEvent]) -> None:
         try:
-            job.result = job.context.run(self._savepoint, connection, events, job.change, self.clock.now())
+            job.result = job.context.run(self._savepoint, events, job.change, self.clock.now())
         except _Lost:
             raise
         except BaseException as error:  # noqa: BLE001  # it is the caller's, who raises it again
             job.error = error
 
-    def _savepoint(
-        self, connection: sa.Connection, events: list[NewEvent], change: Callable[[Transaction], T], now: Micros
-    ) -> T:
-        outer = getattr(self._here, "transaction", None)
-        mark = len(events)
-        connection.exec_driver_sql("SAVEPOINT change")
-        self._here.transaction = Transaction(connection, now, self.ids, events)
+    def _savepoint(self, events: list[NewEvent], change: Callable[[Transaction], T], now: Micros) -> T:
+        assert self._session is not None
+        session, outer, mark = self._session, getattr(self._here, "transaction", None), len(events)
+        session.savepoint()
+        self._here.transaction = Transaction(session.connection, now, self.ids, events)
         try:
             result = change(self._here.transaction)
+            session.release()
         except BaseException as error:
             del events[mark:]
             try:
-                connection.exec_driver_sql("ROLLBACK TO SAVEPOINT change")
-                connection.exec_driver_sql("RELEASE SAVEPOINT change")
-            except exc.SQLAlchemyError as broken:
-                # The transaction itself is gone (connection lost, disk error): nothing of the group can be kept.
-                raise _Lost(error) from broken
-            if isinstance(error, exc.SQLAlchemyError | OverflowError | UnicodeEncodeError):
-                raise _translated(error) from error
+                session.undo()
+            except Exception as lost:  # the transaction itself is gone: nothing of the group can be kept
+                raise _Lost(error) from lost
+            if _is_from_database(error):
+                raise translated(error) from error
             raise
         finally:
             self._here.transaction = outer
-        connection.exec_driver_sql("RELEASE SAVEPOINT change")
         return result
 
-    def _failed(self, error: BaseException) -> BaseException:
-        """What the callers of a group that could not be committed are told."""
-        if isinstance(error, _Lost):
-            error = error.cause
-        if isinstance(error, PerennialError):
-            return error
-        told = _translated(error)
-        # A flush that failed once is never believed again: the pages may be gone although the next flush succeeds.
-        if isinstance(told, ReadOnly):
+    def _fail(self, group: list[_Job[Any]], error: BaseException) -> None:
+        """Nothing of the group was kept, as far as we know; its callers are told why."""
+        cause = error.cause if isinstance(error, _Lost) else error
+        told = translated(cause) if _is_from_database(cause) or isinstance(cause, OSError) else cause
+        for job in group:
+            job.error = job.error or told
+        if isinstance(told, ReadOnly) and self.broken is None:
+            # A flush that failed is never believed again: the pages may be gone although the next one succeeds.
             self.broken = told.what
-        return told
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
 
 class _Lost(Exception):
@@ -355,85 +356,22 @@ class _Lost(Exception):
 
 def create_tables(records: Records, tables: sa.MetaData = metadata) -> None:
     """Create all declared tables without migrations, for the tests of a room."""
-    assert records.engine is not None
-    tables.create_all(records.engine)
+    records.write(lambda tx: tables.create_all(tx.connection))
 
 
 def _fenced(epoch: int, current: int) -> Conflict:
     return Conflict(
         f"this process owned the workspace as number {epoch}; number {current} has taken over",
-        remedy="stop this process; nothing it wrote since then was kept",
+        remedy="stop this process; what it wrote since then was not kept",
     )
 
 
-def _translated(error: BaseException) -> PerennialError:
-    """The error of our tree for what the database said."""
-    cause: object = error.orig if isinstance(error, exc.DBAPIError) else error
-    text = str(cause).strip().splitlines()[0] if str(cause).strip() else type(error).__name__
-    if isinstance(error, exc.IntegrityError):
-        return Conflict(f"the records do not allow this: {text}")
-    if isinstance(cause, OverflowError | UnicodeEncodeError) or isinstance(error, exc.DataError):
-        return Invalid(f"a value cannot be stored: {text}", remedy="use Unicode text without NUL and 64-bit numbers")
-    if isinstance(cause, OSError):
-        return store_error("the records were not written", cause, Path("records"))
-    lower = text.lower()  # SQLite's codes come as sentences; they have not changed since 2004
-    if "is full" in lower:
-        return StoreError("the records were not written: the disk is full", remedy="free some space, then try again")
-    if "disk i/o error" in lower or "readonly database" in lower:
-        remedy = "mend the disk or the permissions, then start again"
-        return ReadOnly(f"the records cannot be written: {text}", remedy=remedy)
-    if "malformed" in lower or "not a database" in lower:
-        return Corrupt(f"the records are damaged: {text}", remedy="restore a backup with: perennial restore")
-    if isinstance(error, exc.OperationalError | exc.InterfaceError):
-        return Unavailable(f"the database does not answer: {text}", remedy="try again")
-    return StoreError(f"the records refused: {text}")
-
-
-def _lock_file(path: Path) -> int:
-    try:
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise store_error("the records cannot be opened", error, path) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        says = "another process writes these records"
-        raise Conflict(says, where=str(path), remedy="use them through their owner") from None
-    return descriptor
-
-
-def _writing_engine(url: sa.URL) -> sa.Engine:
-    if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_size=1, max_overflow=0)
-    one = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
-    engine = sa.create_engine(url, connect_args={"check_same_thread": False}, **one)
-    _set_up(engine, "BEGIN IMMEDIATE", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
-    return engine
-
-
-def _reading_engine(url: sa.URL, path: Path | None) -> sa.Engine:
-    if path is None:
-        return sa.create_engine(
-            url,
-            isolation_level="REPEATABLE READ",
-            max_overflow=32,
-            connect_args={"options": "-c default_transaction_read_only=on"},
-        )
-    target = sa.URL.create("sqlite", database=f"file:{path}", query={"mode": "ro", "uri": "true"})
-    engine = sa.create_engine(target, poolclass=NullPool, connect_args={"check_same_thread": False})
-    _set_up(engine, "BEGIN", "query_only=ON", "wal_autocheckpoint=0")
-    return engine
-
-
-def _set_up(engine: sa.Engine, begin: str, *pragmas: str) -> None:
-    def connected(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver's own BEGIN would come too late; ours is below
-        for pragma in (*pragmas, f"busy_timeout={BUSY_MS}", "mmap_size=0"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    def begun(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    event.listen(engine, "connect", connected)
-    event.listen(engine, "begin", begun)
+def _is_from_database(error: BaseException) -> bool:
+    """Whether SQLAlchemy or a driver raised this, rather than the code that runs in the transaction."""
+    if isinstance(error, PerennialError):
+        return False
+    return isinstance(error, OverflowError | UnicodeEncodeError) or type(error).__module__.partition(".")[0] in (
+        "sqlalchemy",
+        "sqlite3",
+        "psycopg",
+    )
