@@ -1,0 +1,1 @@
+"""The way in over HTTP: one table of operations, and everything that derives from it."""

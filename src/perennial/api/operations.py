@@ -1,0 +1,77 @@
+"""The one table of operations: what can be asked of a workspace, and who may ask it.
+
+An operation is named `noun.verb` for the method `verb` of the service `noun` (see `workspace.SERVICES`). Its route,
+request, answer, OpenAPI entry, remote client and the matrix of authorization tests derive from this line and from the
+method's annotations; what is not in the table cannot be called from another process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+__all__ = ["OPERATIONS", "Operation", "Permission"]
+
+Permission = Literal["read", "write", "decide", "system"]
+"""read: anybody on this machine; write: log, label; decide: what a person answers for; system: our own processes."""
+
+KIB, MIB = 1024, 1024 * 1024
+
+
+class Operation(NamedTuple):
+    """One line of the table.
+
+    `audit` is the kind of event that the method writes when it changes something (or the first word of several kinds),
+    empty for reads and for high-rate data. A write is `keyed`: repeated with the same idempotency key it answers the same and changes nothing; only what
+    is repeatable by itself and slow (it would hold up other writers) is not.
+    """
+
+    name: str
+    permission: Permission
+    audit: str
+    says: str
+    max_bytes: int = 64 * KIB
+    keyed: bool = True
+
+
+_TABLE = (
+    Operation("system.info", "read", "", "Which workspace this is, and who owns it."),
+    Operation("system.settings", "read", "", "Every setting with its value, unit and origin."),
+    Operation("system.clock", "read", "", "The moment by the workspace's clock."),
+    Operation("system.set_clock", "system", "", "Move the clock of a simulated workspace forwards.", keyed=False),
+    Operation("system.status", "read", "", "What needs a person now, and what is live."),
+    Operation("events.list", "read", "", "Events in order, after a sequence number."),
+    Operation("events.head", "read", "", "The sequence number of the newest event."),
+    Operation("events.verify", "read", "", "Problems in the hash chain of events; none is good."),
+    Operation("models.list", "read", "", "Model versions, of one model or all, in one state or any."),
+    Operation("models.get", "read", "", "One model version, by number or alias."),
+    Operation("models.aliases", "read", "", "Which version each alias of a model points at."),
+    Operation("models.is_trusted", "read", "", "Whether code in a package may run in a worker."),
+    Operation("models.register", "system", "model.registered", "Add a version with its verdicts.", MIB),
+    Operation("models.approve", "decide", "model.approved", "Let a candidate pass, in a person's name."),
+    Operation("models.approve_by_rule", "system", "model.approved", "Let a candidate pass as the loop declares."),
+    Operation("models.reject", "decide", "model.rejected", "Refuse a candidate, in a person's name."),
+    Operation("models.set_alias", "decide", "alias.moved", "Point an alias of one's own at a version."),
+    Operation("endpoints.list", "read", "", "What each endpoint serves."),
+    Operation("endpoints.get", "read", "", "What one endpoint serves."),
+    Operation("endpoints.history", "read", "", "All rollouts of an endpoint."),
+    Operation("endpoints.start_rollout", "decide", "rollout.started", "Send an approved version on its way to live."),
+    Operation("endpoints.advance", "system", "rollout.advanced", "Move a rollout on its evidence.", MIB),
+    Operation("endpoints.rollback", "decide", "endpoint.rolled_back", "Go back to the version before."),
+    Operation("endpoints.pin", "decide", "endpoint.pinned", "Keep what is live until it is unpinned."),
+    Operation("endpoints.publish", "system", "", "Write the desired state for the prediction service.", keyed=False),
+    Operation("monitor.list", "read", "", "Findings about an endpoint."),
+    Operation("monitor.detector", "system", "", "How far a detector has read, and its numbers."),
+    Operation("monitor.step", "system", "found", "Record what a detector read and found.", 16 * MIB),
+    Operation("renew.loops", "read", "", "The loops that were run in this workspace."),
+    Operation("renew.loop", "read", "", "One loop as it was last run."),
+    Operation("renew.set_loop", "system", "loop.changed", "Remember a loop as it is run now.", MIB),
+    Operation("renew.decisions", "read", "", "Why an endpoint was retrained, and why not."),
+    Operation("renew.decide", "system", "retrain.decided", "Record the answer to a reason to retrain.", MIB),
+    Operation("renew.jobs", "read", "", "Trainings that wait, run, are done or failed."),
+    Operation("renew.claim", "system", "", "Take a job that waits or whose process died."),
+    Operation("renew.finish_job", "system", "job.done", "Report that a job is done.", MIB),
+    Operation("renew.fail_job", "system", "job.failed", "Report that a job failed.", MIB),
+)  # fmt: skip
+
+OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in _TABLE}

@@ -1,0 +1,37 @@
+"""`perennial down`: stop what `up` runs, in order."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import time
+
+from perennial.cli.output import common, emit, progress
+from perennial.errors import Failure
+
+PATIENCE_S = 90.0
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    common(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from perennial.api.connect import find_folder
+    from perennial.supervise.upfile import read_up, tree_is_up
+
+    folder, _ = find_folder(options.home)
+    up = read_up(folder.root)
+    if up is None:
+        emit(options, {"stopped": None}, ["nothing is up here"])
+        return 0
+    os.kill(up.pid, signal.SIGTERM)
+    ends = time.monotonic() + PATIENCE_S
+    with progress(f"process {up.pid} finishes what it was asked"):
+        while tree_is_up(folder.root):
+            if time.monotonic() > ends:
+                raise Failure(f"process {up.pid} did not stop within {PATIENCE_S:.0f} s", remedy=f"kill -9 {up.pid}")
+            time.sleep(0.02)
+    emit(options, {"stopped": up.pid}, [f"stopped process {up.pid}"])
+    return 0

@@ -1,0 +1,12 @@
+"""`perennial reject NAME@VERSION`: refuse a candidate, in your name."""
+
+from __future__ import annotations
+
+import argparse
+
+from perennial.cli.approve import arguments as arguments
+from perennial.cli.approve import decide
+
+
+def run(options: argparse.Namespace) -> int:
+    return decide(options, "reject")

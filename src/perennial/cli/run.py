@@ -1,0 +1,59 @@
+"""`perennial run`: one turn of the loop, from collecting data to a candidate with its verdicts."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perennial.cli.output import common, emit, progress, say
+
+if TYPE_CHECKING:
+    from perennial.renew.training import Outcome
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    common(parser)
+    parser.add_argument("loop", nargs="?", type=Path, help="the file that declares the loop (default: loop.py)")
+
+
+def run(options: argparse.Namespace) -> int:
+    outcome = turn(options)
+    emit(options, _told(outcome), _lines(outcome))
+    return 1 if outcome.state == "refused" else 0
+
+
+def turn(options: argparse.Namespace) -> Outcome:
+    """Run the loop of the project in this folder."""
+    from perennial.api.connect import open
+    from perennial.renew.training import run_loop
+
+    with progress("opening the workspace") as change:
+
+        def told(text: str) -> None:
+            change(text)
+            say(text)
+
+        with open(options.home, origin="cli") as workspace:
+            return run_loop(workspace, Path.cwd(), options.loop, told)
+
+
+def _told(outcome: Outcome) -> object:
+    import msgspec
+
+    return msgspec.to_builtins(outcome)
+
+
+def _lines(outcome: Outcome) -> Iterable[str]:
+    yield f"{outcome.name} version {outcome.version}: {outcome.state}  (run {outcome.run_id})"
+    yield from verdict_lines(outcome)
+    if outcome.state == "candidate":
+        yield f"to go on: perennial approve {outcome.name}@{outcome.version}"
+
+
+def verdict_lines(outcome: Outcome) -> Iterable[str]:
+    """One line for each requirement: the verdict and what was found."""
+    marks = {True: "passed", False: "FAILED", None: "n/a"}
+    for verdict in outcome.verdicts:
+        yield f"  {marks[verdict.passed]:<6}  {verdict.sentence}: {verdict.says}"

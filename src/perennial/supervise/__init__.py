@@ -1,0 +1,1 @@
+"""The process tree of `perennial up`: start, watch, restart and stop the processes of one workspace."""

@@ -1,0 +1,191 @@
+"""About the workspace itself: which one it is, its settings, its clock, and what needs a person now.
+
+`status` looks at everything and survives a broken part: it tells what it could read and names what it could not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import fields
+from typing import TypeVar
+
+import msgspec
+
+from perennial import __version__
+from perennial.clock import Clock, MappedClock
+from perennial.config import Settings
+from perennial.deploy.endpoints import Endpoint, Endpoints
+from perennial.errors import Forbidden
+from perennial.registry.versions import Models
+from perennial.renew.retraining import Retraining
+from perennial.store.workspace_folder import WorkspaceFolder
+from perennial.types import Micros
+
+__all__ = ["Info", "Moment", "Need", "SettingValue", "Status", "System"]
+
+T = TypeVar("T")
+
+
+class Info(msgspec.Struct, frozen=True, kw_only=True):
+    """One workspace and the process that owns it."""
+
+    id: str
+    folder: str
+    simulated: bool
+    created: int
+    version: str
+    pid: int
+
+
+class SettingValue(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting; `origin` is the file or variable that it came from."""
+
+    name: str
+    value: str | int | float
+    unit: str
+    origin: str
+    says: str
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """A reading of the workspace's clock, in microseconds."""
+
+    now: int
+    simulated: bool
+
+
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that waits for a person; `command` is one way to settle it."""
+
+    kind: str
+    subject: str
+    says: str
+    command: str
+    since: int
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What needs a person, what is live, and which parts could not be read."""
+
+    needs: list[Need]
+    endpoints: list[Endpoint]
+    problems: list[str]
+
+
+class System:
+    """Safe for concurrent use."""
+
+    def __init__(
+        self,
+        folder: WorkspaceFolder,
+        settings: Settings,
+        clock: Clock,
+        models: Models,
+        endpoints: Endpoints,
+        renew: Retraining,
+    ) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._clock = clock
+        self._models = models
+        self._endpoints = endpoints
+        self._renew = renew
+
+    def info(self) -> Info:
+        """Which workspace this is, and who owns it."""
+        return Info(
+            id=self._folder.id,
+            folder=str(self._folder.root),
+            simulated=self._folder.simulated,
+            created=self._folder.created,
+            version=__version__,
+            pid=os.getpid(),
+        )
+
+    def settings(self) -> list[SettingValue]:
+        """Every setting with its value, unit and origin."""
+        return [
+            SettingValue(
+                name=item.name,
+                value=getattr(self._settings, item.name),
+                unit=item.metadata["unit"],
+                origin=self._settings.origin.get(item.name, "default"),
+                says=item.metadata["says"],
+            )
+            for item in fields(self._settings)
+            if item.name != "origin"
+        ]
+
+    def clock(self) -> Moment:
+        """The moment by the workspace's clock."""
+        return Moment(now=self._clock.now(), simulated=self._clock.is_simulated)
+
+    def set_clock(self, *, now: int) -> Moment:
+        """Move the clock of a simulated workspace forwards; a moment in the past changes nothing.
+
+        Raises:
+            Forbidden: The time of this workspace is real.
+        """
+        if not isinstance(self._clock, MappedClock):
+            raise Forbidden("the time of this workspace is real and cannot be set")
+        self._clock.set(Micros(now))
+        return self.clock()
+
+    def status(self) -> Status:
+        """What needs a person now, and what is live."""
+        problems: list[str] = []
+
+        def read(what: str, part: Callable[[], list[T]]) -> list[T]:
+            try:
+                return part()
+            except Exception as error:  # noqa: BLE001  the boundary of one part: named, and the others are shown
+                problems.append(f"{what} cannot be read: {error}")
+                return []
+
+        needs = read("model versions", self._approvals)
+        endpoints = read("endpoints", self._endpoints.list)
+        needs += [need for endpoint in endpoints if (need := _held(endpoint))]
+        needs += read("jobs", self._failed_jobs)
+        return Status(needs=sorted(needs, key=lambda need: need.since), endpoints=endpoints, problems=problems)
+
+    def _approvals(self) -> list[Need]:
+        return [
+            Need(
+                kind="approval",
+                subject=f"{version.name}@{version.version}",
+                says="passed its requirements"
+                if version.origin == "loop"
+                else "is imported; approved, its code may run",
+                command=f"perennial approve {version.name}@{version.version}",
+                since=version.at,
+            )
+            for version in self._models.list(state="candidate")
+        ]
+
+    def _failed_jobs(self) -> list[Need]:
+        last = {job.loop: job for job in self._renew.jobs()}
+        return [
+            Need(
+                kind="job",
+                subject=job.loop,
+                says=f"the last training failed: {job.error}",
+                command="perennial log, then mend the cause and perennial run",
+                since=job.ended or job.created,
+            )
+            for job in last.values()
+            if job.state == "failed"
+        ]
+
+
+def _held(endpoint: Endpoint) -> Need | None:
+    rollout = endpoint.rollout
+    if rollout is None or rollout.state != "held":
+        return None
+    return Need(
+        kind="rollout",
+        subject=f"{endpoint.name}@{rollout.version}",
+        says=f"its rollout is held: {rollout.verdict}",
+        command=f"perennial deploy {endpoint.name}@{rollout.version} --now, or perennial rollback {endpoint.name}",
+        since=rollout.stage_since,
+    )

@@ -1,0 +1,1 @@
+"""The pages: made on the server, without script, for people who decide."""

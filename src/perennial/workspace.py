@@ -1,0 +1,163 @@
+"""The services of a workspace in one place: `ws.data`, `ws.runs`, `ws.models`, `ws.endpoints`, ...
+
+Composition only. Whether a service works here (in the owner) or asks the owner over HTTP, `ws.models.approve(...)` is
+the same call; which of the two it is, was decided when the workspace was opened (`perennial.open`). A service is made,
+and its module imported, when it is first used.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from importlib import import_module
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from perennial.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from perennial.config import Settings
+    from perennial.data.datasets import Datasets
+    from perennial.deploy.endpoints import Endpoints
+    from perennial.monitor.findings import Monitor
+    from perennial.registry.versions import Models
+    from perennial.renew.retraining import Retraining
+    from perennial.serve.captured import Predictions
+    from perennial.store.events import Events
+    from perennial.store.objects import ObjectStore
+    from perennial.store.workspace_folder import WorkspaceFolder
+    from perennial.system import System
+    from perennial.tracking.runs import Runs
+
+__all__ = ["SERVICES", "Owned", "Workspace", "open_workspace_clock"]
+
+SERVICES: Mapping[str, str] = MappingProxyType(
+    {
+        "system": "perennial.system:System",
+        "events": "perennial.store.events:Events",
+        "data": "perennial.data.datasets:Datasets",
+        "runs": "perennial.tracking.runs:Runs",
+        "models": "perennial.registry.versions:Models",
+        "endpoints": "perennial.deploy.endpoints:Endpoints",
+        "predictions": "perennial.serve.captured:Predictions",
+        "monitor": "perennial.monitor.findings:Monitor",
+        "renew": "perennial.renew.retraining:Retraining",
+    }
+)
+
+
+class Workspace:
+    """An open workspace. Safe for concurrent use; close it, or use it as a context manager.
+
+    `folder`, `settings`, `clock` and `objects` are those of this process: any process of the user may read the clock
+    and put bytes into the object store; only the owner makes them visible.
+    """
+
+    system: System
+    events: Events
+    data: Datasets
+    runs: Runs
+    models: Models
+    endpoints: Endpoints
+    predictions: Predictions
+    monitor: Monitor
+    renew: Retraining
+
+    def __init__(
+        self,
+        *,
+        folder: WorkspaceFolder,
+        settings: Settings,
+        clock: Clock,
+        objects: ObjectStore,
+        service: Callable[[str], Any],
+        close: Callable[[], None],
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.clock = clock
+        self.objects = objects
+        self.close = close
+        self._service = service
+        self._lock = threading.RLock()
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in SERVICES:
+            raise AttributeError(f"a workspace has no {name!r}; it has {', '.join(SERVICES)}")
+        with self._lock:
+            if name not in self.__dict__:
+                self.__dict__[name] = self._service(name)
+        return self.__dict__[name]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Owned:
+    """A workspace that this process owns: its services work on the records here. Close it to let others own it."""
+
+    def __init__(self, folder: WorkspaceFolder, settings: Settings) -> None:
+        """Become the owner, bring the records up to date and wire the services to them.
+
+        Raises:
+            Conflict: Another process owns this workspace; names its pid and address.
+            StoreError: Its records cannot be opened.
+        """
+        from perennial.ids import RandomIds
+        from perennial.store.objects import ObjectStore
+        from perennial.store.owner import OwnerLock
+        from perennial.store.records import (
+            Records,
+            create_tables,  # INTERIM
+        )
+
+        clock, ids = open_workspace_clock(folder), RandomIds()
+        with ExitStack() as undo:
+            self.lock = undo.enter_context(OwnerLock(folder.root))
+            self.owner = self.lock.acquire(now=clock.now())
+            self.records = undo.enter_context(Records.open(folder.records_url, clock=clock, ids=ids))
+            for room in ("registry", "deploy", "monitor", "renew"):  # INTERIM
+                import_module(f"perennial.{room}.records")
+            create_tables(self.records)
+            self.records.fence(self.owner.epoch)
+            objects = ObjectStore(folder.objects)
+            parts: dict[str, object] = {
+                "records": self.records,
+                "objects": objects,
+                "clock": clock,
+                "ids": ids,
+                "folder": folder,
+                "settings": settings,
+            }
+            self.workspace = Workspace(
+                folder=folder,
+                settings=settings,
+                clock=clock,
+                objects=objects,
+                service=lambda noun: _compose(noun, parts, self.workspace),
+                close=undo.pop_all().close,
+            )
+
+
+def open_workspace_clock(folder: WorkspaceFolder) -> Clock:
+    """The clock of this workspace, real or simulated."""
+    from perennial.store.clockfile import open_clock
+
+    return open_clock(folder.clock) if folder.simulated else SystemClock()
+
+
+def _compose(noun: str, parts: Mapping[str, object], services: object) -> Any:
+    """The service of this name, given the parts and other services that its constructor names."""
+    module, _, name = SERVICES[noun].partition(":")
+    service = getattr(import_module(module), name)
+    wanted = inspect.signature(service).parameters
+    return service(**{name: parts[name] if name in parts else getattr(services, name) for name in wanted})
