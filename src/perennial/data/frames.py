@@ -70,7 +70,7 @@ def _check_names(frame: object) -> list[object]:
     table = cast(Any, frame)
     names: list[object] = list(table.column_names if isinstance(frame, pa.Table) else table.columns)
     for name in names:
-        if not isinstance(name, str):
+        if not isinstance(name, str) or not name or "\0" in name:
             raise DataError(f"the column name {name!r} is not text", remedy="name every column")
         if names.count(name) > 1:
             raise DataError(f"two columns are named {name!r}", remedy="give each column a name of its own")

@@ -30,7 +30,17 @@ if TYPE_CHECKING:
     from perennial.store.files import Files
     from perennial.store.objects import ObjectStore
 
-__all__ = ["MANIFEST", "Answer", "Code", "PackageManifest", "Predictor", "Settings", "checkout", "read_manifest"]
+__all__ = [
+    "MANIFEST",
+    "Answer",
+    "Code",
+    "PackageManifest",
+    "Predictor",
+    "Settings",
+    "checkout",
+    "files_of",
+    "read_manifest",
+]
 
 MANIFEST = "manifest.json"  # written last: a folder that has it is whole
 RELATIVE = 1e-9  # golden numbers may differ by this share: the last bits depend on the machine's vector unit
@@ -88,6 +98,11 @@ def read_manifest(data: bytes) -> PackageManifest:
         if pure.is_absolute() or ".." in pure.parts or str(pure) != path or path == MANIFEST:
             raise Corrupt(f"a model package names the file {path!r}", remedy="do not use this package")
     return manifest
+
+
+def files_of(manifest: bytes) -> list[Digest]:
+    """The objects that a package names, for `verify`, backup and garbage collection."""
+    return [digest for digest, _ in read_manifest(manifest).files.values()]
 
 
 def checkout(digest: Digest, objects: ObjectStore, folder: Path, *, files: Files | None = None) -> Path:
@@ -207,7 +222,7 @@ class Predictor:
             return [_answer(value) for value in self._values(self._answer(x), frame.height)]
         table: Any = self._probabilities(x)
         classes = self.signature.classes or []
-        names = [label_text(label) for label in classes]
+        names = [str(label) for label in classes]
         labels = [classes[i] for i in table.argmax(axis=1).tolist()] if self._settings.argmax else self._answer(x)
         answers = [_answer(value) for value in self._values(labels, frame.height)]
         for answer, row in zip(answers, table.tolist(), strict=True):
@@ -229,11 +244,6 @@ def plain_values(output: Any) -> list[Any]:
         output.tolist() if hasattr(output, "tolist") else output.to_list() if hasattr(output, "to_list") else output
     )
     return [value[0] if isinstance(value, list) and len(cast(list[Any], value)) == 1 else value for value in values]
-
-
-def label_text(label: object) -> str:
-    """A class as a JSON key: its text, or its JSON form."""
-    return label if isinstance(label, str) else json.dumps(label)
 
 
 def same(a: JSON, b: JSON) -> bool:

@@ -16,8 +16,7 @@ from perennial.stats.bins import Bins, CategoryBins, NumericBins, bins_from_dict
 
 __all__ = ["Losses", "Profile", "Reference", "count", "losses", "profile", "reference"]
 
-MAX_LOSSES = 10_000  # sorted losses beyond this are thinned to evenly spaced ranks
-SCALE_PROB = 0.995  # losses are divided by this quantile and clipped to [0, 1] for the e-detector
+MAX_LOSSES = 2000  # enough for the 99.5 % quantile that scales a detector
 DIGITS = 12  # significant digits of stored losses
 
 
@@ -29,13 +28,16 @@ class Profile(Struct, frozen=True, kw_only=True):
 
 
 class Losses(Struct, frozen=True, kw_only=True):
-    """Held-out losses. `form` is "squared" or "zero_one"; `scale` bounds them; `sorted` ascends."""
+    """Loss per held-out row, in row order: squared error ("squared") or 1 for a wrong label ("zero_one").
+
+    `residuals` is truth minus answer in the same order, for a regression. `n` rows were held out; of more than
+    `MAX_LOSSES`, evenly spaced ones are kept.
+    """
 
     form: str
-    scale: float
     n: int
-    mean: float
-    sorted: list[float]
+    losses: list[float]
+    residuals: list[float] | None = None
 
 
 class Reference(Struct, frozen=True, kw_only=True):
@@ -86,25 +88,15 @@ def count(bins: Bins | Profile, series: pl.Series) -> np.ndarray[Any, Any]:
 
 
 def losses(predicted: pl.Series, actual: pl.Series, *, task: str) -> Losses:
-    """Squared errors of a regression, zero-one losses of a classification; rows without an answer are left out."""
-    answered = predicted.is_not_null() & actual.is_not_null()
-    predicted, actual = predicted.filter(answered), actual.filter(answered)
+    """What the model got wrong on held-out rows."""
+    n = len(actual)
+    kept = np.unique(np.linspace(0, n - 1, min(n, MAX_LOSSES)).round().astype(np.int64))
+    predicted, actual = predicted[kept], actual[kept]
     if task == "regression":
-        found = np.sort((_numbers(predicted) - _numbers(actual)) ** 2)
-        scale = float(np.quantile(found, SCALE_PROB)) if found.size else 0.0
-    else:
-        wrong = [a != b for a, b in zip(_texts(predicted), _texts(actual), strict=True)]
-        found, scale = np.sort(np.array(wrong, dtype=np.float64)), 1.0
-    kept = found
-    if found.size > MAX_LOSSES:
-        kept = found[np.linspace(0, found.size - 1, MAX_LOSSES).round().astype(np.int64)]
-    return Losses(
-        form="squared" if task == "regression" else "zero_one",
-        scale=_rounded(scale),
-        n=int(found.size),
-        mean=_rounded(float(found.mean())) if found.size else 0.0,
-        sorted=[_rounded(value) for value in kept.tolist()],
-    )
+        residuals = _numbers(actual) - _numbers(predicted)
+        return Losses(form="squared", n=n, losses=_rounded(residuals**2), residuals=_rounded(residuals))
+    wrong = [float(a != b) for a, b in zip(_texts(predicted), _texts(actual), strict=True)]
+    return Losses(form="zero_one", n=n, losses=wrong)
 
 
 def _profiles(frame: pl.DataFrame) -> dict[str, Profile]:
@@ -130,5 +122,5 @@ def _numbers(series: pl.Series) -> np.ndarray[Any, Any]:
     return series.cast(pl.Float64()).to_numpy()  # null becomes NaN
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
+def _rounded(values: np.ndarray[Any, Any]) -> list[float]:
+    return [float(f"{value:.{DIGITS}g}") for value in values.tolist()]
