@@ -28,7 +28,7 @@ FAILPOINTS: dict[str, str] = {
     "records.committed": "the group is committed, nobody has been told",
     "owner.locked": "the lock is held, owner.json is still the old one",
     "schema.backed_up": "the copy from before the upgrade is complete",
-    "schema.upgraded": "the upgrade is committed",
+    "schema.applied": "every statement of the upgrade ran, nothing is committed",
     "backup.records_copied": "the backup holds the records, not all objects",
 }
 

@@ -199,7 +199,7 @@ class LocalFiles:
 
     def sync_folder(self, path: Path) -> None:
         """Force a folder's names to disk."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = self._calls.open(path, os.O_RDONLY | os.O_DIRECTORY, 0)
         try:
             self._calls.fsync(descriptor)
         finally:

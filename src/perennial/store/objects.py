@@ -101,7 +101,7 @@ class ObjectStore:
         return found[1]
 
     def has(self, digest: Digest) -> bool:
-        return self.packed.find(_raw(digest)) is not None or self.whole.path(digest).exists()
+        return self.packed.holds(_raw(digest)) or self.whole.path(digest).exists()
 
     def size(self, digest: Digest) -> int:
         """Bytes of the object.

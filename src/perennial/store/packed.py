@@ -93,6 +93,14 @@ class Packed:
             self.forget(found[0])  # deleted or cut off by another process since we looked
         return None
 
+    def holds(self, raw: bytes) -> bool:
+        """Whether a payload is there now, also by what other processes deleted."""
+        found = self.find(raw)
+        if found is not None and not found[0].holds(found[1]):
+            self.forget(found[0])
+            found = self.find(raw)
+        return found is not None
+
     def where(self, raw: bytes) -> Path | None:
         found = self._index.get(raw)
         return found[0].path if found else None

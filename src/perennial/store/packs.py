@@ -62,6 +62,10 @@ class Pack:
             return None
         return data[HEADER.size :]
 
+    def holds(self, frame: Frame) -> bool:
+        """Whether a frame that was seen here is still here."""
+        return os.pread(self.descriptor, HEADER.size, frame.offset) == _header(frame.kind, frame.digest, frame.length)
+
     def size(self) -> int:
         return os.fstat(self.descriptor).st_size
 

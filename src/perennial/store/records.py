@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar, cast
 import sqlalchemy as sa
 from blake3 import blake3
 
+from perennial import __version__
 from perennial.clock import Clock, SystemClock
 from perennial.errors import Conflict, Invalid, PerennialError, ReadOnly
 from perennial.ids import Ids, RandomIds
@@ -52,6 +53,7 @@ owner_epoch = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("program", sa.String, nullable=False),  # the version of perennial, for older ones that must refuse
 )
 _ANSWER = sa.select(idempotency).where(idempotency.c.key == sa.bindparam("sought"))
 _KEEP = sa.insert(idempotency)
@@ -78,8 +80,11 @@ class Transaction:
         """
         try:
             data = canonical_json(payload)
+            names = canonical_json([kind, subject])
         except ValueError as error:
             raise Invalid(f"event {kind!r} cannot be written as JSON: {error}") from error
+        if b"\\u0000" in names:  # PostgreSQL refuses it, and would refuse the whole group with it
+            raise Invalid(f"event {kind!r} on {subject!r}: names cannot hold NUL")
         self.events.append(NewEvent(self.now, kind, subject, str(current_actor()), data))
 
 
@@ -220,11 +225,11 @@ class Records:
         def raise_epoch(tx: Transaction) -> None:
             current = tx.connection.execute(_EPOCH).scalar()
             if current is None:
-                tx.connection.execute(sa.insert(owner_epoch).values(id=1, epoch=epoch))
+                tx.connection.execute(sa.insert(owner_epoch).values(id=1, epoch=epoch, program=__version__))
             elif current > epoch:
                 raise _fenced(epoch, current)
             else:
-                tx.connection.execute(sa.update(owner_epoch).values(epoch=epoch))
+                tx.connection.execute(sa.update(owner_epoch).values(epoch=epoch, program=__version__))
 
         self.write(raise_epoch)
         self._epoch = epoch

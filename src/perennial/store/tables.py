@@ -7,13 +7,15 @@ LargeBinary (canonical bytes), numbers that may be NaN are stored as the room de
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from perennial.types import Digest
 
-__all__ = ["Expand", "digest_column", "metadata"]
+__all__ = ["Expand", "digest_column", "import_tables", "metadata"]
 
 # Every constraint has a name, so that a migration can speak of it on both databases.
 metadata = sa.MetaData(
@@ -39,3 +41,12 @@ def digest_column(name: str, *, expand: Expand | None = None, **options: Any) ->
         options: Of `sa.Column`.
     """
     return sa.Column(name, sa.String(64), info={"object": True, "expand": expand}, **options)
+
+
+def import_tables() -> sa.MetaData:
+    """Import every module that declares tables, found by its name, and return the whole list."""
+    package = Path(__file__).parent.parent
+    for path in sorted(package.glob("*/records.py")):
+        import_module(f"perennial.{path.parent.name}.records")
+    import_module("perennial.store.leases")
+    return metadata
