@@ -6,6 +6,7 @@ else. Every move compares the rollout's revision, so that of two who decide at o
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Literal
 
 import msgspec
@@ -71,6 +72,7 @@ class Endpoints:
         self._records = records
         self._objects = objects
         self._spec_path = folder.spec
+        self._publishing = threading.Lock()
 
     def list(self) -> list[Endpoint]:
         """Every endpoint, by name."""
@@ -92,10 +94,10 @@ class Endpoints:
     def start_rollout(
         self, *, name: str, version: int, stages: list[StageOptions], because: str, force: bool = False
     ) -> Rollout:
-        """Send an approved version on its way; repeated for the same version it returns the rollout that exists.
+        """Send an approved version on its way; repeated while it is under way or live it returns what there is.
 
         The first version of an endpoint goes live at once: there is nothing to compare it with. `force` lets a person
-        deploy a version again, or in place of a rollout that is under way, which is then superseded.
+        deploy although the endpoint is pinned, or in place of a rollout that is under way, which is then superseded.
 
         Raises:
             Refused: The version is not approved.
@@ -116,18 +118,22 @@ class Endpoints:
             row = tx.connection.execute(sa.select(endpoints).where(endpoints.c.name == name)).first()
             if row is None:
                 tx.connection.execute(sa.insert(endpoints).values(name=name))
-            elif row.pinned is not None and not force:
-                raise Conflict(f"endpoint {name} is pinned: {row.pinned}", remedy=f"perennial endpoints unpin {name}")
             live = None if row is None else row.live
-            for other in _running(tx.connection, name):
-                if other.version == version and not force:
-                    return other
-                if not force:
-                    raise Conflict(
-                        f"version {other.version} of {name} is on its way (stage {other.stage + 1})",
-                        remedy=f"wait for its end, or perennial deploy {name}@{version} --now",
-                    )
-                _close(tx, other, "superseded", f"version {version} was deployed instead", [])
+            under_way = _running(tx.connection, name)
+            if force:
+                for other in under_way:
+                    self._finish(tx, other, "superseded", f"version {version} was deployed instead", other.evidence)
+            elif under_way and under_way[0].version == version:
+                return under_way[0]
+            if version == live:
+                return _brought_live(tx.connection, name, version)
+            if row is not None and row.pinned is not None and not force:
+                raise Conflict(f"endpoint {name} is pinned: {row.pinned}", remedy=f"perennial endpoints unpin {name}")
+            if under_way and not force:
+                raise Conflict(
+                    f"version {under_way[0].version} of {name} is on its way (stage {under_way[0].stage + 1})",
+                    remedy=f"wait for its end, or perennial deploy {name}@{version} --now",
+                )
             rollout = Rollout(
                 id=tx.new_id(),
                 endpoint=name,
@@ -175,7 +181,13 @@ class Endpoints:
             trail = [*rollout.evidence, {"stage": rollout.stage, "at": tx.now, "to": to, "reason": reason, **evidence}]
             if to == "next" and rollout.stage + 1 < len(rollout.stages):
                 moved = msgspec.structs.replace(
-                    rollout, stage=rollout.stage + 1, stage_since=tx.now, evidence=trail, revision=revision + 1
+                    rollout,
+                    stage=rollout.stage + 1,
+                    stage_since=tx.now,
+                    state="running",
+                    verdict="",
+                    evidence=trail,
+                    revision=revision + 1,
                 )
                 self._save(tx, moved)
                 tx.event(
@@ -186,18 +198,15 @@ class Endpoints:
                 self._raise_revision(tx)
                 return moved
             if to == "held":
-                moved = msgspec.structs.replace(
-                    rollout, state="held", verdict=reason, evidence=trail, revision=revision + 1
-                )
-                self._save(tx, moved)
-                tx.event("rollout.held", f"endpoint/{rollout.endpoint}", {"version": rollout.version, "reason": reason})
-                return moved
+                return self._hold(tx, rollout, reason, trail, evidence)
             return self._finish(tx, rollout, "live" if to == "next" else to, reason, trail, evidence)
 
         return self._records.write(change)
 
     def rollback(self, *, name: str, reason: str = "") -> Endpoint:
-        """Make the version that was live before live again, at once; a rollout under way ends.
+        """Go back, at once: end the rollout under way, or else make the version live again that was live before.
+
+        Twice goes back two versions, never forward again to the one that was just left.
 
         Raises:
             Conflict: No earlier version is known.
@@ -217,7 +226,11 @@ class Endpoints:
                 tx.connection.execute(
                     sa.update(endpoints)
                     .where(endpoints.c.name == name)
-                    .values(live=endpoint.previous, previous=endpoint.live, live_since=tx.now)
+                    .values(
+                        live=endpoint.previous,
+                        previous=_before(tx.connection, name, endpoint.previous, left=endpoint.live),
+                        live_since=tx.now,
+                    )
                 )
                 tx.event(
                     "endpoint.rolled_back",
@@ -231,12 +244,17 @@ class Endpoints:
         return self._records.write(change)
 
     def pin(self, *, name: str, reason: str | None) -> Endpoint:
-        """Keep what is live until unpinned (None): no rollout starts by itself."""
+        """Keep what is live until unpinned (None): no rollout starts by itself, and one under way is held."""
 
         def change(tx: Transaction) -> Endpoint:
-            _endpoint(tx.connection, name)
+            endpoint = _endpoint(tx.connection, name)
+            if endpoint.pinned == reason:
+                return endpoint
             tx.connection.execute(sa.update(endpoints).where(endpoints.c.name == name).values(pinned=reason))
-            tx.event("endpoint.pinned" if reason else "endpoint.unpinned", f"endpoint/{name}", {"reason": reason})
+            kind = "endpoint.unpinned" if reason is None else "endpoint.pinned"
+            tx.event(kind, f"endpoint/{name}", {"reason": reason})
+            if reason is not None and endpoint.rollout is not None and endpoint.rollout.state == "running":
+                self._hold(tx, endpoint.rollout, f"the endpoint was pinned: {reason}", endpoint.rollout.evidence, {})
             return _endpoint(tx.connection, name)
 
         return self._records.write(change)
@@ -247,10 +265,15 @@ class Endpoints:
         Called after a move was committed, never within it: the service must not see what may still be undone. The
         reconciler calls it at each pass, so a crash between the two costs one pass.
         """
-        spec = self._records.read(self._spec)
-        if read_spec(self._spec_path).revision < spec.revision:
-            LocalFiles().write_atomic(self._spec_path, msgspec.json.encode(spec))
-        return spec.revision
+        with self._publishing:  # of two who publish, the one with the older state must not write last
+            spec = self._records.read(self._spec)
+            try:
+                published = read_spec(self._spec_path).revision
+            except Invalid:  # damaged; it is made anew from the records
+                published = -1
+            if published < spec.revision:
+                LocalFiles().write_atomic(self._spec_path, msgspec.json.encode(spec))
+            return spec.revision
 
     def _spec(self, connection: sa.Connection) -> Spec:
         revision = connection.execute(sa.select(serving.c.revision)).scalar_one_or_none() or 0
@@ -291,19 +314,20 @@ class Endpoints:
         self,
         tx: Transaction,
         rollout: Rollout,
-        state: Literal["live", "refused", "rolled_back"],
+        state: Literal["live", "refused", "rolled_back", "superseded"],
         reason: str,
         trail: list[dict[str, Any]],
         evidence: dict[str, Any] | None = None,
     ) -> Rollout:
-        ended = _close(tx, rollout, state, reason, trail)
+        ended = msgspec.structs.replace(
+            rollout, state=state, verdict=reason, evidence=trail, ended=tx.now, revision=rollout.revision + 1
+        )
+        self._save(tx, ended)
         if state == "live":
-            row = tx.connection.execute(sa.select(endpoints.c.live).where(endpoints.c.name == rollout.endpoint)).one()
-            previous = row.live if row.live != rollout.version else None
             tx.connection.execute(
                 sa.update(endpoints)
                 .where(endpoints.c.name == rollout.endpoint)
-                .values(live=rollout.version, previous=previous, live_since=tx.now)
+                .values(live=rollout.version, previous=endpoints.c.live, live_since=tx.now)
             )
             point(tx, rollout.endpoint, "live", rollout.version)
         tx.event(
@@ -314,6 +338,21 @@ class Endpoints:
         point(tx, rollout.endpoint, "candidate", None)
         self._raise_revision(tx)
         return ended
+
+    def _hold(
+        self, tx: Transaction, rollout: Rollout, reason: str, trail: list[dict[str, Any]], evidence: dict[str, Any]
+    ) -> Rollout:
+        held = msgspec.structs.replace(
+            rollout, state="held", verdict=reason, evidence=trail, revision=rollout.revision + 1
+        )
+        self._save(tx, held)
+        tx.event(
+            "rollout.held",
+            f"endpoint/{rollout.endpoint}",
+            {"version": rollout.version, "reason": reason, "evidence": evidence},
+        )
+        self._raise_revision(tx)  # the candidate answers nothing while it is held
+        return held
 
     def _save(self, tx: Transaction, rollout: Rollout) -> None:
         tx.connection.execute(sa.update(rollouts).where(rollouts.c.id == rollout.id).values(**_row(rollout)))
@@ -333,12 +372,17 @@ def _signature(objects: ObjectStore, package: Digest) -> dict[str, Any]:
     return msgspec.json.decode(objects.get(digest))
 
 
-def _close(tx: Transaction, rollout: Rollout, state: Any, reason: str, trail: list[dict[str, Any]]) -> Rollout:
-    ended = msgspec.structs.replace(
-        rollout, state=state, verdict=reason, evidence=trail, ended=tx.now, revision=rollout.revision + 1
+def _brought_live(connection: sa.Connection, name: str, version: int) -> Rollout:
+    """The newest rollout that made this version live; each version that is or was live has one."""
+    query = sa.select(rollouts).where(
+        rollouts.c.endpoint == name, rollouts.c.version == version, rollouts.c.state == "live"
     )
-    tx.connection.execute(sa.update(rollouts).where(rollouts.c.id == rollout.id).values(**_row(ended)))
-    return ended
+    return _rollout(connection.execute(query.order_by(rollouts.c.ended.desc()).limit(1)).mappings().one())
+
+
+def _before(connection: sa.Connection, name: str, version: int, *, left: int | None) -> int | None:
+    before = _brought_live(connection, name, version).against
+    return None if before == left else before
 
 
 def _row(rollout: Rollout) -> dict[str, Any]:

@@ -20,7 +20,7 @@ __all__ = ["Judgement", "Observed", "judge"]
 Floats = NDArray[np.float64]
 Answer = Literal["wait", "next", "refused", "rolled_back", "held"]
 
-GUARD_ALPHA = 0.01  # chance that a harmless canary is ever rolled back by one guard, however often it is looked at
+GUARD_ALPHA = 0.01  # chance that a harmless version is ever stopped by one guard, however often it is looked at
 SHADOW_ALPHA = 0.05
 SHADOW_ERROR_SHARE = 0.01  # of the shadow's answers may be errors before it is refused outright
 LOG_MAX_WEALTH = 100.0  # far beyond any threshold, and far from the largest float
@@ -33,9 +33,9 @@ class Observed:
     """What happened since the stage began, up to `now` (microseconds).
 
     `live_loss` and `candidate_loss`: losses of the same labelled rows in the order of their labels, shape (n,), lower
-    is better. `scale`: a loss difference of a row that is large, fixed before the stage began. `answered`, `errors`,
-    `slow`: counts by arm, "live" and "candidate". `compared` and `disagreed`: rows that both versions answered, and
-    those on which their answers differ materially.
+    is better. `scale`: a loss difference of a row that is large, above 0 and fixed before the stage began. `answered`,
+    `errors`, `slow`: counts by arm, "live" and "candidate"; an error is an answer too. `compared` and `disagreed`: rows
+    that both versions answered, and those on which their answers differ materially.
     """
 
     now: int
@@ -83,24 +83,27 @@ def _judge_shadow(options: dict[str, Any], seen: Observed) -> Judgement:
         "compared": seen.compared,
         "disagreed": seen.disagreed,
     }
-    if errors and stats.clopper_pearson(errors, answered).low > SHADOW_ERROR_SHARE:
+    if _exceeds(errors, answered, SHADOW_ERROR_SHARE):
         return Judgement(to="refused", reason=f"{errors} of {answered} shadow answers are errors", evidence=evidence)
     rows = len(seen.live_loss)
     if rows < options["min_labels"]:
         reason = f"{rows} labelled rows, {options['min_labels']} needed"
         return Judgement(to="wait", reason=reason, evidence=evidence)
     saved = seen.live_loss - seen.candidate_loss
-    better, inferior = _bet(saved, seen.scale), _bet(-saved, seen.scale)
+    margin = float(options.get("margin", 0.0))
+    better, inferior = _bet(saved + margin, seen.scale), _bet(-saved - margin, seen.scale)
     evidence["paired"] = {
         "saved_per_row": float(saved.mean()),
         "scale": seen.scale,
+        "margin": margin,
         "e_value_better": better,
         "e_value_inferior": inferior,
         "needed": 1 / SHADOW_ALPHA,
     }
     reason = f"the candidate saves {saved.mean():.4g} of loss a row on {rows} labelled rows"
     if better >= 1 / SHADOW_ALPHA:
-        reason += f": better (e-value {better:.4g}, {1 / SHADOW_ALPHA:g} needed)"
+        reason += f": not worse by {margin:g}" if margin else ": better"
+        reason += f" (e-value {better:.4g}, {1 / SHADOW_ALPHA:g} needed)"
         return Judgement(to="next", reason=reason, evidence=evidence)
     if inferior >= 1 / SHADOW_ALPHA:
         reason += f": inferior (e-value {inferior:.4g}, {1 / SHADOW_ALPHA:g} needed)"
@@ -120,13 +123,20 @@ def _bet(saved: Floats, scale: float) -> float:
     return float(wealth.max(initial=0.0))
 
 
+def _exceeds(count: int, total: int, limit: float) -> bool:
+    """Whether a share is above its limit; the count test of the canary, so it may be looked at at any time."""
+    if not 0.0 < limit < 1.0:
+        return count > limit * total
+    return stats.canary_test(count, total, limit, alpha=GUARD_ALPHA).decision == "roll back"
+
+
 def _judge_canary(options: dict[str, Any], seen: Observed) -> Judgement:
     share = float(options["share"])
     evidence: dict[str, Any] = {
         "share": share,
         "answered": dict(seen.answered),
         "errors": dict(seen.errors),
-        "slow": dict(seen.slow),
+        "timing": {"slow": dict(seen.slow)},
         "compared": seen.compared,
         "disagreed": seen.disagreed,
     }
@@ -136,11 +146,12 @@ def _judge_canary(options: dict[str, Any], seen: Observed) -> Judgement:
         if not total or share >= 1:
             continue
         found = stats.canary_test(bad.get("candidate", 0), total, share, alpha=GUARD_ALPHA / 2)
-        evidence[name] = found.as_dict()
+        # How many answers were slow is the machine's affair; it stands apart from what a replay must repeat.
+        (evidence["timing"] if bad is seen.slow else evidence)[name] = found.as_dict()
         if found.decision == "roll back":
             return Judgement(to="rolled_back", reason=f"{name}: {found.reasons[0]}", evidence=evidence)
     limit = float(options["max_disagreement"])
-    if seen.compared and stats.clopper_pearson(seen.disagreed, seen.compared, alpha=GUARD_ALPHA).low > limit:
+    if _exceeds(seen.disagreed, seen.compared, limit):
         reason = f"the versions disagree on {seen.disagreed} of {seen.compared} rows, more than {limit:.0%}"
         return Judgement(to="rolled_back", reason=reason, evidence=evidence)
     answered = seen.answered.get("candidate", 0)

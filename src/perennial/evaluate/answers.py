@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Answers", "constant_answers"]
+from perennial.errors import DataError
+
+__all__ = ["Answers", "as_labels", "constant_answers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +27,20 @@ class Answers:
 
     @classmethod
     def of(cls, outputs: Sequence[dict[str, Any]], task: str) -> Answers:
-        """From what a prediction service answers: `prediction` and, for some classifiers, `probabilities` by label."""
+        """From what a prediction service answers: `prediction` and, for some classifiers, `probabilities` by label.
+
+        Raises:
+            DataError: A row has no answer; such a row must not pass for a label or a number.
+        """
+        for row, output in enumerate(outputs):
+            if output["prediction"] is None:
+                raise DataError(
+                    f"the model gives no answer on row {row}: {output.get('error', 'the answer is empty')}",
+                    remedy="a model must answer every row it may be asked for",
+                )
         if task == "regression":
             return cls(prediction=np.array([row["prediction"] for row in outputs], dtype=np.float64))
-        labels = np.array([str(row["prediction"]) for row in outputs], dtype=object)
+        labels = _texts([row["prediction"] for row in outputs])
         if not outputs or "probabilities" not in outputs[0]:
             return cls(prediction=labels)
         classes = tuple(outputs[0]["probabilities"])
@@ -48,11 +60,16 @@ def constant_answers(truth: NDArray[Any], rows: int, task: str) -> Answers:
     """The trivial baseline: the mean of `truth`, or its most frequent label with the labels' shares."""
     if task == "regression":
         return Answers(prediction=np.full(rows, float(np.mean(truth))))
-    labels, counts = np.unique(truth.astype(str), return_counts=True)
+    labels, counts = np.unique(as_labels(truth), return_counts=True)
     shares = counts / counts.sum()
     prediction = np.full(rows, labels[int(np.argmax(counts))], dtype=object)
-    return Answers(
-        prediction=prediction,
-        probabilities=np.tile(shares, (rows, 1)),
-        classes=tuple(str(label) for label in labels),
-    )
+    return Answers(prediction=prediction, probabilities=np.tile(shares, (rows, 1)), classes=tuple(labels))
+
+
+def as_labels(values: NDArray[Any]) -> NDArray[Any]:
+    """Labels as the text by which answers name their classes, shape (n,)."""
+    return _texts(values.tolist())
+
+
+def _texts(values: Sequence[Any]) -> NDArray[Any]:
+    return np.array([str(value) for value in values], dtype=object)

@@ -13,9 +13,8 @@ from perennial.evaluate.answers import Answers, constant_answers
 from perennial.evaluate.compare import compare
 from perennial.evaluate.metrics import Metric, loss_of, measure, metrics_of
 
-__all__ = ["HELD_OUT_LOSSES", "Estimate", "Evaluation", "HeldOut", "evaluate", "main_metric"]
+__all__ = ["Estimate", "Evaluation", "HeldOut", "evaluate", "main_metric"]
 
-HELD_OUT_LOSSES = 2000  # losses kept as the reference of the performance detector; enough for its 99.5 % quantile
 OVERFITTING_RATIO = 1.5  # a test loss this many times the training loss is named overfitting when intervals are apart
 
 
@@ -70,18 +69,20 @@ def evaluate(task: str, *, test: HeldOut, train: HeldOut, split: str, answers: s
     chosen = next(metric for metric in metrics if metric.name == main_metric(task))
     trivial = constant_answers(train.truth, len(test.truth), task)
     saved = compare(chosen, test.truth, trivial, test.answers, margin=0.0, clusters=test.clusters)
+    on_test, on_train = ({metric.name: _estimate(metric, part) for metric in metrics} for part in (test, train))
+    is_apart = _are_apart(on_test[chosen.name], on_train[chosen.name])
     return Evaluation(
         task=task,
         metric=chosen.name,
         split=split,
-        test={metric.name: _estimate(metric, test) for metric in metrics},
-        train={metric.name: _estimate(metric, train) for metric in metrics},
+        test=on_test,
+        train=on_train,
         baseline={
             metric.name: _estimate(metric, HeldOut(truth=test.truth, answers=trivial, clusters=test.clusters))
             for metric in metrics
         },
         saved_over_baseline=saved.as_dict(),
-        overfits=_overfits(task, test, train),
+        overfits=_overfits(task, test, train) if is_apart else None,
         answers=answers,
     )
 
@@ -94,6 +95,12 @@ def _estimate(metric: Metric, on: HeldOut) -> Estimate:
         high=interval.high if np.isfinite(interval.high) else None,
         rows=len(on.truth),
     )
+
+
+def _are_apart(a: Estimate, b: Estimate) -> bool:
+    if a.low is None or a.high is None or b.low is None or b.high is None:
+        return False
+    return a.low > b.high or a.high < b.low
 
 
 def _overfits(task: str, test: HeldOut, train: HeldOut) -> str | None:

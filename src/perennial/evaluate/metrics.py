@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from perennial import stats
 from perennial.errors import LoopError
-from perennial.evaluate.answers import Answers
+from perennial.evaluate.answers import Answers, as_labels
 
 __all__ = ["METRICS", "Metric", "loss_of", "measure", "metric_named", "metrics_of"]
 
@@ -58,7 +58,7 @@ def _r2(means: Floats) -> Floats:
 
 
 def _hits(truth: NDArray[Any], answers: Answers) -> Floats:
-    return (truth.astype(str) == answers.prediction.astype(str))[:, None].astype(np.float64)
+    return (as_labels(truth) == answers.prediction)[:, None].astype(np.float64)
 
 
 def _log_losses(truth: NDArray[Any], answers: Answers) -> Floats:
@@ -67,7 +67,7 @@ def _log_losses(truth: NDArray[Any], answers: Answers) -> Floats:
 
 def _brier(truth: NDArray[Any], answers: Answers) -> Floats:
     assert answers.probabilities is not None
-    hit = truth.astype(str)[:, None] == np.array(answers.classes)[None, :]
+    hit = as_labels(truth)[:, None] == np.array(answers.classes, dtype=object)[None, :]
     # A label that the model does not know is a class with probability zero: one more squared error of 1.
     unknown = ~hit.any(axis=1)
     return (((answers.probabilities - hit) ** 2).sum(axis=1) + unknown)[:, None]
@@ -76,13 +76,13 @@ def _brier(truth: NDArray[Any], answers: Answers) -> Floats:
 def _prob_of_truth(truth: NDArray[Any], answers: Answers) -> Floats:
     assert answers.probabilities is not None
     position = {name: index for index, name in enumerate(answers.classes)}
-    columns = np.array([position.get(str(label), -1) for label in truth], dtype=np.int64)
+    columns = np.array([position.get(label, -1) for label in as_labels(truth)], dtype=np.int64)
     found = answers.probabilities[np.arange(len(truth)), columns]
     return np.where(columns >= 0, found, 0.0)
 
 
 def _f1_parts(truth: NDArray[Any], answers: Answers) -> Floats:
-    true, predicted = truth.astype(str), answers.prediction.astype(str)
+    true, predicted = as_labels(truth), answers.prediction
     columns: list[Floats] = []
     for label in np.unique(np.concatenate([true, predicted])):
         is_true, is_predicted = true == label, predicted == label

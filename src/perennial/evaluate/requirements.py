@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from perennial import stats
 from perennial.errors import LoopError
 from perennial.evaluate.answers import Answers, constant_answers
-from perennial.evaluate.compare import compare
+from perennial.evaluate.compare import compare, compared_by
 from perennial.evaluate.evaluation import HeldOut
 from perennial.evaluate.metrics import loss_of, measure, metric_named
 from perennial.loop.declaration import Requirement
@@ -113,11 +113,13 @@ def _against_live(
     truth, candidate = case.held_out.truth[case.fresh], case.held_out.answers.take(case.fresh)
     clusters = None if case.held_out.clusters is None else case.held_out.clusters[case.fresh]
     found = compare(metric, truth, case.live, candidate, margin=margin, clusters=clusters)
-    # What the shadow's betting clips at: a large difference of loss, known before the shadow begins.
+    # What the shadow's betting clips at: a large difference of loss, known before the shadow begins. A wrong label
+    # costs 1 and no more; most labels agree, so that a quantile of the differences would be 0.
     saved = loss_of(case.task, truth, case.live) - loss_of(case.task, truth, candidate)
-    scale = SCALE_FACTOR * float(np.quantile(np.abs(saved), SCALE_QUANTILE))
-    gain = "no interval" if found.effect is None else f"improves by {found.effect:.4g} ({_ends(found.interval)})"
-    says = f"{found.decision} against live version {case.live_version} on {rows} rows new to both: {metric.name} {gain}"
+    quantile = float(np.quantile(np.abs(saved), SCALE_QUANTILE))
+    scale = SCALE_FACTOR * quantile if case.task == "regression" else 1.0
+    gain = f"{compared_by(metric)} improves by {found.effect:.4g} ({_ends(found.interval)})"
+    says = f"{found.decision} against live version {case.live_version} on {rows} rows new to both: {gain}"
     return passes(found), says, {**found.as_dict(), "difference_scale": scale}
 
 
@@ -128,7 +130,7 @@ def _better_than_baseline(case: Case, options: dict[str, Any]) -> Result:
         metric, case.held_out.truth, trivial, case.held_out.answers, margin=0.0, clusters=case.held_out.clusters
     )
     name = "the mean" if case.task == "regression" else "the most frequent label"
-    says = f"{found.decision} than always answering {name}: {metric.name} improves by {found.effect:.4g}"
+    says = f"{found.decision} against always answering {name}: {compared_by(metric)} improves by {found.effect:.4g}"
     return found.decision == "better", says, found.as_dict()
 
 
@@ -142,7 +144,7 @@ def _slices(case: Case, options: dict[str, Any]) -> Result:
         )
     on = case.held_out
     overall = measure(metric, on.truth, on.answers, on.clusters).estimate
-    bound = overall * (1 - within) if metric.higher_is_better else overall * (1 + within)
+    bound = overall + within * abs(overall) * (-1 if metric.higher_is_better else 1)
     table: list[dict[str, Any]] = []
     labels = case.frame[by].cast(pl.String, strict=False).fill_null("(missing)").to_numpy()
     for label in sorted(set(labels)):
@@ -176,6 +178,9 @@ def _monotone(case: Case, options: dict[str, Any]) -> Result:
     rows = case.frame[positions]
     kind = case.frame[feature].dtype
     grid = case.frame[feature].drop_nulls().unique().sort()
+    grid = grid.filter(grid.is_finite())
+    if len(grid) < 2:
+        return None, f"the held-out rows have fewer than two values of {feature}: nothing to compare", {}
     steps = grid[np.unique(np.linspace(0, len(grid) - 1, min(MONOTONE_STEPS, len(grid))).astype(int))]
     answers = np.array(
         [_scores(case, rows.with_columns(pl.lit(value).cast(kind).alias(feature))) for value in steps.to_list()]

@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 QUANTILE = 0.995  # losses and residuals beyond this quantile of the held-out rows are clipped
 UPPER_BOUND_PROB = 0.975
 SHIFT_ALPHA = 0.05
+RECENT_ROWS = 200  # labels that a finding tells the mean of; part of the state, so that batches make no difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +60,8 @@ def loss_reference(
     """Design the detectors of one version from its held-out rows.
 
     Args:
-        losses: Loss per held-out row, shape (n,): squared error, or 1 for a wrong label.
-        residuals: Truth minus answer per held-out row for regression, else None.
+        losses: Loss per held-out row, shape (n,), in any order: squared error, or 1 for a wrong label.
+        residuals: Truth minus answer per held-out row for regression, with or without its sign, else None.
         labels_between_false_alarms: The budget, shared evenly by the detectors.
         tolerance: What is no drop: a mean residual of this share of the held-out root mean squared error, a rise of
             the mean loss by this share.
@@ -68,10 +69,12 @@ def loss_reference(
     loss = np.asarray(losses, dtype=np.float64)
     detectors = 1 if residuals is None else 2
     threshold = labels_between_false_alarms * detectors
-    scale = 1.0 if residuals is None else max(float(np.quantile(loss, QUANTILE)), np.finfo(np.float64).tiny)
-    bound = stats.upper_bound(np.minimum(loss / scale, 1.0), level=UPPER_BOUND_PROB).high
+    scale = 1.0 if residuals is None else _large(loss)
+    clipped = np.minimum(loss / scale, 1.0)
+    # The bound bets row by row and holds for a random order: of sorted losses it would lie below their mean.
+    shuffled = np.random.default_rng(0).permutation(np.sort(clipped))
+    allowed = stats.upper_bound(shuffled, level=UPPER_BOUND_PROB).high + tolerance * float(clipped.mean())
     # A bound at the edge of the range leaves nothing to bet on; such a reference is too small to alarm from anyway.
-    allowed = bound + tolerance * float(np.minimum(loss / scale, 1.0).mean())
     design = stats.Design.above(min(max(allowed, 1e-6), 0.98), threshold=threshold)
     if residuals is None:
         return LossReference(
@@ -83,8 +86,7 @@ def loss_reference(
             mean_loss=float(loss.mean()),
             bias_tolerance=None,
         )
-    residual = np.abs(np.asarray(residuals, dtype=np.float64))
-    residual_scale = max(float(np.quantile(residual, QUANTILE)), np.finfo(np.float64).tiny)
+    residual_scale = _large(np.abs(np.asarray(residuals, dtype=np.float64)))
     tolerated = tolerance * float(np.sqrt(loss.mean()))
     half = min(tolerated / (2 * residual_scale), 0.49)
     return LossReference(
@@ -98,6 +100,10 @@ def loss_reference(
     )
 
 
+def _large(values: Floats) -> float:
+    return float(np.quantile(values, QUANTILE)) or float(values.max()) or 1.0
+
+
 def detect_drop(
     reference: LossReference,
     state: Mapping[str, Any] | None,
@@ -108,6 +114,8 @@ def detect_drop(
     at: Sequence[int],
 ) -> DetectorStep:
     """Feed newly labelled rows, in the order of their labels, to the version's detectors.
+
+    Rows fed in pieces give the same as all at once.
 
     Args:
         reference: The version's designs.
@@ -124,7 +132,11 @@ def detect_drop(
         scaled = np.clip(residuals / reference.residual_scale, -1.0, 1.0)
         streams["bias"] = (reference.bias_design, (scaled + 1.0) / 2.0)
     before = dict(state or {})
-    states: dict[str, Any] = {}
+    kept: list[list[float]] = before.get("recent", [])
+    signed = np.zeros(len(losses)) if residuals is None else residuals
+    fed = zip(at, losses.tolist(), signed.tolist(), strict=True)
+    rows = [*kept, *([int(moment), loss, residual] for moment, loss, residual in fed)]
+    states: dict[str, Any] = {"recent": rows[-RECENT_ROWS:]}
     found: list[NewFinding] = []
     for name, (design, values) in streams.items():
         held = stats.State.from_dict(before[name]) if name in before else design.start()
@@ -134,9 +146,9 @@ def detect_drop(
             held = step.state
             if step.alarm is None:
                 break
-            row = start + step.alarm
-            found.append(_drop(reference, design, name, version, held, step.evidence, losses, residuals, at, row))
-            start = row + 1
+            start += step.alarm + 1
+            recent = np.asarray(rows[: len(kept) + start][-RECENT_ROWS:])
+            found.append(_drop(reference, design, name, version, held, step.evidence, recent))
         states[name] = held.as_dict()
     return DetectorStep(state=states, found=found)
 
@@ -148,39 +160,38 @@ def _drop(
     version: int,
     held: stats.State,
     evidence: float,
-    losses: Floats,
-    residuals: Floats | None,
-    at: Sequence[int],
-    row: int,
+    recent: Floats,
 ) -> NewFinding:
-    seen = slice(0, row + 1)
-    mean_loss = float(losses[seen].mean())
+    """`recent`: the newest labels up to the alarm, as rows of moment, loss, residual."""
+    mean_loss, bias = float(recent[:, 1].mean()), float(recent[:, 2].mean())
     numbers: dict[str, Any] = {
         "detector": name,
         "labels_seen": held.observations,
         "alarms": held.alarms,
         "e_value": evidence,
         "threshold": design.threshold,
-        "recent_rows": row + 1,
+        "recent_rows": len(recent),
         "recent_mean_loss": mean_loss,
         "held_out_mean_loss": reference.mean_loss,
         "held_out_rows": reference.rows,
         "budget": f"at most one false alarm in {design.threshold:g} labels",
     }
-    if name == "bias" and residuals is not None:
-        bias = float(residuals[seen].mean())
+    if name == "bias":
         numbers |= {"recent_bias": bias, "bias_tolerance": reference.bias_tolerance}
-        says = f"version {version} answers too {'low' if bias > 0 else 'high'}: by {abs(bias):.3g} on the newest labels"
+        says = f"version {version} answers too {'low' if bias > 0 else 'high'}: by {abs(bias):.3g}"
     else:
-        says = f"version {version} is wrong more than when it was tested"
-    says += f" (after {held.observations} labels; e-value {evidence:.3g}, {design.threshold:g} needed)"
+        says = f"version {version} is wrong more than when it was tested: mean loss {mean_loss:.3g}"
+        says += f", {reference.mean_loss:.3g} then"
+    says += (
+        f" (newest {len(recent)} of {held.observations} labels; e-value {evidence:.3g}, {design.threshold:g} needed)"
+    )
     return NewFinding(
         key=f"drop/{version}/{name}/{held.alarms}",
         version=version,
         kind="performance_drop",
         severity="critical",
-        window_from=at[0],
-        window_to=at[row],
+        window_from=int(recent[:, 0].min()),
+        window_to=int(recent[:, 0].max()) + 1,
         says=says,
         evidence=numbers,
     )
@@ -219,6 +230,7 @@ def find_shift(
     shifted = [list(decided)[index] for index in kept]
     table = {name: _numbers(test) for name, test in tests.items()}
     rows = sum(columns[0].current) if columns else 0
+    untold = len(tests) - len(decided)
     if columns:
         ranked = sorted(shifted, key=lambda name: -(tests[name].effect or 0.0))
         found.append(
@@ -230,7 +242,8 @@ def find_shift(
                 window_from=window_from,
                 window_to=window_to,
                 says=(f"inputs shifted: {', '.join(ranked)}" if shifted else "no input shifted beyond its tolerance")
-                + f" ({rows} rows, tolerance PSI {tolerance:g})",
+                + f" ({rows} rows, tolerance PSI {tolerance:g}"
+                + (f"; too few rows to tell for {untold} of {len(tests)} columns)" if untold else ")"),
                 evidence={"shifted": ranked, "columns": table, "rows": rows, "tolerance": tolerance},
             )
         )
@@ -245,11 +258,14 @@ def find_shift(
                 severity="warn" if is_shifted else "info",
                 window_from=window_from,
                 window_to=window_to,
-                says=f"predictions {'shifted' if is_shifted else 'did not shift'}: {test.reasons[0]}",
+                says=f"predictions {_VERB[test.decision]}: {test.reasons[0]}",
                 evidence=_numbers(test) | {"rows": sum(prediction.current)},
             )
         )
     return found
+
+
+_VERB = {"shifted": "shifted", "within tolerance": "did not shift", "undecided": "may or may not have shifted"}
 
 
 def _numbers(test: stats.Finding) -> dict[str, Any]:

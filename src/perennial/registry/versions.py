@@ -153,14 +153,18 @@ class Models:
         return self._decide(name, version, "approved", current_actor().person, comment)
 
     def approve_by_rule(self, *, name: str, version: int, rule: str) -> ModelVersion:
-        """Let a candidate pass because the loop declares automatic approval; recorded as the rule, not a person."""
-        return self._decide(name, version, "approved", f"rule: {rule}", "")
+        """Let a candidate pass because the loop declares automatic approval; recorded as the rule, not a person.
+
+        Raises:
+            Forbidden: The version was imported: only a person can vouch for code that came from elsewhere.
+        """
+        return self._decide(name, version, "approved", f"rule: {rule}", "", may_be_imported=False)
 
     def reject(self, *, name: str, version: int, comment: str = "") -> ModelVersion:
         """Refuse a candidate, in the name of the acting person.
 
         Raises:
-            Conflict: It is live or on its way; roll back instead.
+            Conflict: It was approved or failed its requirements before.
         """
         return self._decide(name, version, "rejected", current_actor().person, comment)
 
@@ -187,27 +191,42 @@ class Models:
 
     def aliases(self, *, name: str) -> dict[str, int]:
         """Which version each alias of this model points at."""
-        query = sa.select(aliases.c.alias, aliases.c.version).where(aliases.c.name == name).order_by(aliases.c.alias)
-        return self._records.read(lambda connection: {row.alias: row.version for row in connection.execute(query)})
+        return self._records.read(lambda connection: _aliases(connection, name))
 
-    def set_alias(self, *, name: str, alias: str, version: int | None) -> dict[str, int]:
+    def set_alias(self, *, name: str, alias: str, version: int | None, expected: int | None = None) -> dict[str, int]:
         """Point an alias of your own at a version, or remove it with None.
+
+        Args:
+            name: The model.
+            alias: Letters, digits, '_', '-' and '.', not a number alone: that would read as a version.
+            version: Where it shall point.
+            expected: Where it points now, 0 for nowhere; None moves it from wherever it is.
 
         Raises:
             Forbidden: `live` and `candidate` move only through a rollout.
+            Conflict: It does not point at `expected` any more.
         """
-        if alias in RESERVED_ALIASES:
+        if not _NAME.fullmatch(alias) or alias.isdigit():
+            raise Invalid(
+                f"{alias!r} is not a name for an alias",
+                remedy="use up to 100 letters, digits, '_', '-' and '.', and not a number alone",
+            )
+        if alias.lower() in RESERVED_ALIASES:
             raise Forbidden(
                 f"the alias {alias!r} moves only through approval and rollout",
                 remedy=f"perennial approve {name}@VERSION, or perennial deploy {name}@VERSION",
             )
 
         def change(tx: Transaction) -> dict[str, int]:
-            if version is not None:
-                _find(tx.connection, name, version, None)
+            _find(tx.connection, name, version, None)
+            present = _aliases(tx.connection, name).get(alias, 0)
+            if expected is not None and present != expected:
+                raise Conflict(
+                    f"{name}@{alias} points at {f'version {present}' if present else 'no version'} meanwhile",
+                    remedy="look again, then decide",
+                )
             point(tx, name, alias, version)
-            rows = tx.connection.execute(sa.select(aliases.c.alias, aliases.c.version).where(aliases.c.name == name))
-            return {row.alias: row.version for row in rows}
+            return _aliases(tx.connection, name)
 
         return self._records.write(change)
 
@@ -219,10 +238,22 @@ class Models:
         )
 
     def _decide(
-        self, name: str, version: int, state: Literal["approved", "rejected"], who: str, comment: str
+        self,
+        name: str,
+        version: int,
+        state: Literal["approved", "rejected"],
+        who: str,
+        comment: str,
+        *,
+        may_be_imported: bool = True,
     ) -> ModelVersion:
         def change(tx: Transaction) -> ModelVersion:
             current = _find(tx.connection, name, version, None)
+            if current.origin == "imported" and not may_be_imported:
+                raise Forbidden(
+                    f"{name} version {version} was imported, so a person must vouch for its code",
+                    remedy=f"perennial approve {name}@{version}",
+                )
             if current.state == state:
                 return current
             if state == "approved" and current.state == "refused":
@@ -235,7 +266,9 @@ class Models:
                 raise Conflict(
                     f"{name} version {version} is already {current.state}",
                     where=f"decided by {current.decided_by}" if current.decided_by else "",
-                    remedy="use `perennial deploy` or `perennial rollback` to change what is live",
+                    remedy="use `perennial deploy` or `perennial rollback` to change what is live"
+                    if current.state == "approved"
+                    else "train another candidate: perennial run",
                 )
             tx.connection.execute(
                 sa.update(versions)
@@ -258,6 +291,11 @@ def point(tx: Transaction, name: str, alias: str, version: int | None) -> None:
     if version is not None:
         tx.connection.execute(sa.insert(aliases).values(name=name, alias=alias, version=version))
     tx.event("alias.moved", f"model/{name}", {"alias": alias, "from": old, "to": version})
+
+
+def _aliases(connection: sa.Connection, name: str) -> dict[str, int]:
+    query = sa.select(aliases.c.alias, aliases.c.version).where(aliases.c.name == name).order_by(aliases.c.alias)
+    return {row.alias: row.version for row in connection.execute(query)}
 
 
 def _find(connection: sa.Connection, name: str, version: int | None, alias: str | None) -> ModelVersion:

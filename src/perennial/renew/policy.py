@@ -67,24 +67,29 @@ def propose(policy: RetrainPolicy, situation: Situation) -> list[Proposal]:
     for finding in situation.findings:
         if finding.key in answered or finding.severity == "info":
             continue
-        if finding.kind == "performance_drop" and "performance_drop" in triggers:
-            found.append(_retrain("performance_drop", finding.key, finding.says, finding.evidence))
-        elif finding.kind == "covariate_shift" and "shift" in triggers:
+        trigger = "performance_drop" if finding.kind == "performance_drop" else "shift"
+        if trigger not in triggers:
+            continue
+        if finding.version != situation.live:
+            reason = f"version {finding.version} is no longer live: {finding.says}"
+            found.append(_no(trigger, finding.key, reason, finding.evidence))
+        elif trigger == "performance_drop":
+            found.append(_retrain(trigger, finding.key, finding.says, finding.evidence))
+        else:
             harm = situation.harm(finding)
             evidence = {**finding.evidence, "harm": harm.evidence}
-            if harm.is_harmed:
-                found.append(_retrain("shift", finding.key, f"{finding.says}; {harm.says}", evidence))
-            else:
-                found.append(_no("shift", finding.key, f"{finding.says}; {harm.says}", evidence))
+            answer = _retrain if harm.is_harmed else _no
+            found.append(answer(trigger, finding.key, f"{finding.says}; {harm.says}", evidence))
     if "schedule" in triggers:
         period = triggers["schedule"]["period_s"] * 1e6
         newest = max([situation.live_since, *_retrained(situation)])
         if situation.now - newest >= period:
             reason = f"{(situation.now - newest) / 86_400e6:.0f} days since the last training"
             found.append(_retrain("schedule", f"schedule/{newest}", reason, {"since": newest}))
-    if "new_rows" in triggers and situation.labels >= triggers["new_rows"]["rows"]:
+    times = situation.labels // triggers["new_rows"]["rows"] if "new_rows" in triggers else 0
+    if times:  # again after as many rows more, when the first candidate was refused
         reason = f"{situation.labels} new labelled rows"
-        found.append(_retrain("new_rows", f"new_rows/{situation.live}", reason, {"rows": situation.labels}))
+        found.append(_retrain("new_rows", f"new_rows/{situation.live}/{times}", reason, {"rows": situation.labels}))
     return _settle(policy, situation, [proposal for proposal in found if proposal.key not in answered])
 
 
@@ -96,9 +101,6 @@ def _settle(policy: RetrainPolicy, situation: Situation, found: list[Proposal]) 
     for proposal in found:
         if proposal.verdict == "no":
             answers.append(proposal)
-        elif _version(proposal.key) not in (None, situation.live):
-            reason = f"version {_version(proposal.key)} is no longer live: {proposal.reason}"
-            answers.append(_no(proposal.trigger, proposal.key, reason, proposal.evidence))
         elif wait:
             key = f"{proposal.key}/waits"
             if key not in answered:
@@ -124,11 +126,6 @@ def _wait(policy: RetrainPolicy, situation: Situation) -> str:
 
 def _retrained(situation: Situation) -> list[int]:
     return [decision.at for decision in situation.decisions if decision.verdict == "retrain"]
-
-
-def _version(key: str) -> int | None:
-    kind, _, rest = key.partition("/")
-    return int(rest.split("/")[0]) if kind in {"drop", "shift", "new_rows"} else None
 
 
 def _retrain(trigger: str, key: str, reason: str, evidence: dict[str, Any]) -> Proposal:

@@ -180,17 +180,18 @@ class Retraining:
         def change(tx: Transaction) -> Job | None:
             lost = jobs.c.state == "running"
             lost &= jobs.c.holder.in_(gone)
-            row = tx.connection.execute(
-                sa.select(jobs).where((jobs.c.state == "queued") | lost).order_by(jobs.c.created, jobs.c.id).limit(1)
-            ).first()
-            if row is None:
-                return None
-            if row.epoch >= MAX_ATTEMPTS:
-                return self._end(tx, row.id, row.epoch, "failed", None, f"its process died {row.epoch} times")
-            tx.connection.execute(
-                sa.update(jobs).where(jobs.c.id == row.id).values(state="running", holder=holder, epoch=row.epoch + 1)
-            )
-            return _job(tx.connection.execute(sa.select(jobs).where(jobs.c.id == row.id)).mappings().one())
+            waiting = sa.select(jobs).where((jobs.c.state == "queued") | lost).order_by(jobs.c.created, jobs.c.id)
+            for row in tx.connection.execute(waiting).all():
+                if row.epoch >= MAX_ATTEMPTS:
+                    self._end(tx, row.id, row.epoch, "failed", None, f"its process died {row.epoch} times")
+                    continue
+                tx.connection.execute(
+                    sa.update(jobs)
+                    .where(jobs.c.id == row.id)
+                    .values(state="running", holder=holder, epoch=row.epoch + 1)
+                )
+                return _job(tx.connection.execute(sa.select(jobs).where(jobs.c.id == row.id)).mappings().one())
+            return None
 
         return self._records.write(change)
 
