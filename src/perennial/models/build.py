@@ -31,7 +31,7 @@ from perennial.types import JSON, Digest, canonical_json
 if TYPE_CHECKING:
     from perennial.store.objects import ObjectStore
 
-__all__ = ["SourceCode", "build"]
+__all__ = ["SourceCode", "build", "predictor_of"]
 
 GOLDEN_ROWS = 20
 
@@ -60,6 +60,8 @@ def build(
     provenance: Mapping[str, JSON],
     environment: str,
     code: SourceCode | None = None,
+    is_truth_known: bool = True,
+    judged: Predictor | None = None,
 ) -> Digest:
     """Store a package and return its digest. The same model with the same provenance has the same digest.
 
@@ -72,6 +74,9 @@ def build(
         provenance: Run, bundle, dataset version and origin ("executor" or "imported").
         environment: The installed distributions, as text.
         code: The user's modules, when there is a features function or a class of the user in the model.
+        is_truth_known: Whether the target column is the truth; if not, no losses are kept as reference.
+        judged: The fit that has not seen `held_out`, when `model` was fitted again on all rows: the reference
+            predictions and losses are its answers, since a model's answers to its own training rows flatter it.
 
     Raises:
         DataError: The model cannot be pickled, or does not answer one value per row.
@@ -81,9 +86,9 @@ def build(
     raw = preparation.raw(rows)
     settings, signature = _examined(model, preparation, raw, code)
     predictor = Predictor(Preparation(signature, preparation.function), model, settings)
-    answers = _answers(predictor, raw)
+    answers = _answers(judged or predictor, raw)
     predicted = pl.Series([answer["prediction"] for answer in answers])
-    actual = pl.Series(Preparation(signature).y(rows).tolist())
+    actual = pl.Series(preparation.y(rows).tolist()) if is_truth_known else None
     train_raw = preparation.raw(train)
     model_columns = encode(apply(preparation.function, train_raw, signature.frame), signature.columns)
     profile = reference(train_raw, model_columns, predicted, actual, task=signature.task)
@@ -105,6 +110,18 @@ def build(
     sizes = {path: (digest, len(data)) for (path, data), digest in zip(files.items(), digests, strict=True)}
     manifest = PackageManifest(kind=kind, files=sizes)
     return objects.put(manifest.to_bytes())
+
+
+def predictor_of(*, model: Any, preparation: Preparation, sample: pl.DataFrame) -> Predictor:
+    """A fitted model as it would answer from a package, without storing it.
+
+    Args:
+        model: As in `build`.
+        preparation: As in `build`.
+        sample: Some rows as requests have them, to find out how the model is asked.
+    """
+    settings, signature = _examined(model, preparation, sample, None)
+    return Predictor(Preparation(signature, preparation.function), model, settings)
 
 
 def _examined(

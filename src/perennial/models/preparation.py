@@ -64,6 +64,7 @@ def learn(
     positive: str | int | float | bool | None = None,
     key: str | None = None,
     time: str | None = None,
+    categories: bool = True,
 ) -> Preparation:
     """Prove the features on these training rows and fix what the model takes and answers.
 
@@ -76,6 +77,7 @@ def learn(
         positive: Class that binary metrics are about; the greater of two when None.
         key: Column that names the entity; never given to the model.
         time: Column of event time; never given to the model.
+        categories: Give text that repeats to the model as categories; otherwise all text as text.
 
     Raises:
         DataError: A column is missing or of a type no model takes, or the features break their contract.
@@ -90,7 +92,7 @@ def learn(
     if target in made.columns and target not in raw.columns:
         raise DataError(f"features make a column named like the target, {target!r}", remedy="give it another name")
     context = [name for name in (key, time) if name]
-    columns = [_field(made[name]) for name in made.columns if name not in context]
+    columns = [_field(made[name], categories=categories) for name in made.columns if name not in context]
     if not columns:
         raise DataError("no column is left for the model", remedy="collect at least one besides target, key and time")
     needed = {name for name in raw.columns if name not in context or (function and uses(function, raw, kind, name))}
@@ -173,19 +175,19 @@ def _polars(table: pa.Table) -> pl.DataFrame:
     return frame
 
 
-def _field(series: pl.Series, *, required: bool = True) -> Field:
+def _field(series: pl.Series, *, required: bool = True, categories: bool = True) -> Field:
     kind = next(name for name, dtype in POLARS_TYPES.items() if dtype == series.dtype)
-    categories: list[str] | None = None
-    if kind == "string":
+    closed: list[str] | None = None
+    if kind == "string" and categories:
         texts = cast("list[str]", series.drop_nulls().unique().sort().to_list())
         # A text that hardly repeats is text for a vectoriser, not a category.
-        categories = texts if len(texts) <= MAX_CATEGORIES and 2 * len(texts) <= max(series.len(), 4) else None
+        closed = texts if len(texts) <= MAX_CATEGORIES and 2 * len(texts) <= max(series.len(), 4) else None
     return Field(
         name=series.name,
         type=cast(ColumnType, kind),
         required=required,
         nullable=series.null_count() > 0,
-        categories=categories,
+        categories=closed,
     )
 
 

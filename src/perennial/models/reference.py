@@ -48,17 +48,19 @@ class Reference(Struct, frozen=True, kw_only=True):
     inputs: dict[str, Profile]
     columns: dict[str, Profile]
     prediction: Profile
-    losses: Losses
+    losses: Losses | None
 
 
-def reference(raw: pl.DataFrame, x: pl.DataFrame, predicted: pl.Series, actual: pl.Series, *, task: str) -> Reference:
+def reference(
+    raw: pl.DataFrame, x: pl.DataFrame, predicted: pl.Series, actual: pl.Series | None, *, task: str
+) -> Reference:
     """Profile training inputs and model columns, and held-out predictions with their losses.
 
     Args:
         raw: Training rows as requests have them.
         x: The same rows as the model sees them.
         predicted: Held-out predictions.
-        actual: Held-out targets, in the same order.
+        actual: Held-out targets, in the same order; None where they are not known.
         task: "regression" or "classification".
     """
     return Reference(
@@ -66,7 +68,7 @@ def reference(raw: pl.DataFrame, x: pl.DataFrame, predicted: pl.Series, actual: 
         inputs=_profiles(raw),
         columns=_profiles(x),
         prediction=_required(predicted, as_text=task == "classification"),
-        losses=losses(predicted, actual, task=task),
+        losses=None if actual is None else losses(predicted, actual, task=task),
     )
 
 
