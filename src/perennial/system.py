@@ -143,6 +143,8 @@ class System:
                 problems.append(f"{what} cannot be read: {error}")
                 return []
 
+        last = read("the reconciler", lambda: [self._renew.last_pass()])
+        problems += [f"the reconciler: {held.problem}" for held in last if held and held.problem]
         needs = read("model versions", self._approvals)
         endpoints = read("endpoints", self._endpoints.list)
         needs += [need for endpoint in endpoints if (need := _held(endpoint))]

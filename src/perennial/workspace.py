@@ -115,19 +115,19 @@ class Owned:
         from perennial.ids import RandomIds
         from perennial.store.objects import ObjectStore
         from perennial.store.owner import OwnerLock
-        from perennial.store.records import (
-            Records,
-            create_tables,  # INTERIM
-        )
+        from perennial.store.records import Records, create_tables
+        from perennial.store.schema import ensure_schema, head
+        from perennial.store.tables import import_tables
 
         clock, ids = open_workspace_clock(folder), RandomIds()
         with ExitStack() as undo:
             self.lock = undo.enter_context(OwnerLock(folder.root))
             self.owner = self.lock.acquire(now=clock.now())
             self.records = undo.enter_context(Records.open(folder.records_url, clock=clock, ids=ids))
-            for room in ("registry", "deploy", "monitor", "renew"):  # INTERIM
-                import_module(f"perennial.{room}.records")
-            create_tables(self.records)
+            ensure_schema(self.records)
+            if head() is None:  # INTERIM until the first migration is written
+                import_tables()
+                create_tables(self.records)
             self.records.fence(self.owner.epoch)
             objects = ObjectStore(folder.objects)
             parts: dict[str, object] = {
@@ -138,12 +138,13 @@ class Owned:
                 "folder": folder,
                 "settings": settings,
             }
+            own = {"predictions": {"folder": folder.segments}}
             self.workspace = Workspace(
                 folder=folder,
                 settings=settings,
                 clock=clock,
                 objects=objects,
-                service=lambda noun: _compose(noun, parts, self.workspace),
+                service=lambda noun: _compose(noun, parts | own.get(noun, {}), self.workspace),
                 close=undo.pop_all().close,
             )
 

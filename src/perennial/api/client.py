@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from http.client import HTTPConnection, HTTPException
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from perennial.api.operations import OPERATIONS
 from perennial.api.statuses import NotLoggedIn, rebuilt
@@ -35,6 +36,13 @@ class Address(NamedTuple):
     token: str
 
 
+class _Kept(HTTPConnection):
+    """A connection that closes when the thread that kept it ends."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Connection:
     """Calls operations of one owner. Safe for concurrent use.
 
@@ -48,6 +56,8 @@ class Connection:
         self._patience_s = patience_s
         self._address: Address | None = None
         self._here = threading.local()
+        self._lock = threading.Lock()
+        self._all: WeakSet[_Kept] = WeakSet()
 
     def call(self, operation: str, **arguments: object) -> Any:
         """The answer of this operation, as plain JSON values.
@@ -87,8 +97,12 @@ class Connection:
             self._forget()
 
     def close(self) -> None:
-        """Close this thread's connection; others close with their threads."""
-        self._forget()
+        """Close the connections of all threads; a later call opens a new one."""
+        with self._lock:
+            held, self._all = list(self._all), WeakSet()
+        for connection in held:
+            connection.close()
+        self._address = None
 
     def __enter__(self) -> Self:
         return self
@@ -97,13 +111,15 @@ class Connection:
         self.close()
 
     def _exchange(self, address: Address, path: str, body: bytes, key: str) -> tuple[int, bytes]:
-        held: tuple[Address, HTTPConnection] | None = getattr(self._here, "held", None)
+        held: tuple[Address, _Kept] | None = getattr(self._here, "held", None)
         if held is None or held[0] != address:
-            connection = HTTPConnection(address.host, address.port, timeout=CONNECT_S)
+            connection = _Kept(address.host, address.port, timeout=CONNECT_S)
             connection.connect()
             assert connection.sock is not None
             connection.sock.settimeout(ANSWER_S)
             held = self._here.held = (address, connection)
+            with self._lock:
+                self._all.add(connection)
         headers = {"content-type": "application/json", "idempotency-key": key, "perennial-origin": self._origin}
         if address.token:
             headers["authorization"] = f"Bearer {address.token}"
@@ -115,6 +131,8 @@ class Connection:
         held = getattr(self._here, "held", None)
         if held is not None:
             held[1].close()
+            with self._lock:
+                self._all.discard(held[1])
         self._here.held = self._address = None
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from perennial.api.client import Address, Connection, RemoteService, parse_address
 from perennial.config import Settings, read_settings
-from perennial.errors import Conflict, NotFound, Unavailable
+from perennial.errors import ConfigError, Conflict, NotFound, Unavailable
 from perennial.store.owner import OwnerInfo, find_owner
 from perennial.store.workspace_folder import WorkspaceFolder, create_folder, open_folder
 from perennial.supervise.upfile import tree_is_up
@@ -27,7 +27,7 @@ from perennial.workspace import Owned, Workspace, open_workspace_clock
 if TYPE_CHECKING:
     from perennial.api.auth import Caller
 
-__all__ = ["Calls", "calls", "find_folder", "join", "new_link", "open"]
+__all__ = ["Calls", "calls", "find_folder", "find_root", "join", "new_link", "open"]
 
 PATIENCE_S = 30.0  # how long a restarting owner is waited for
 
@@ -119,12 +119,24 @@ def find_folder(home: str | Path | None = None, *, make: bool = False) -> tuple[
     text = _home(home, settings)
     if _is_address(text):
         return _folder_behind(text), settings
-    root = Path(text)
+    root = find_root(home)
     if make and not (root / "workspace.json").exists():
         from perennial.clock import SystemClock
 
         return create_folder(root, now=SystemClock().now()), settings
     return open_folder(root), settings
+
+
+def find_root(home: str | Path | None = None) -> Path:
+    """Where the workspace is, or would be.
+
+    Raises:
+        ConfigError: An address was given, and this needs a folder.
+    """
+    text = _home(home, _settings())
+    if _is_address(text):
+        raise ConfigError(f"{text} is an address; this needs a folder", remedy="name the folder with --home")
+    return Path(text)
 
 
 class _OwnCalls:

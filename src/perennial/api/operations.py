@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 __all__ = ["OPERATIONS", "Operation", "Permission"]
 
 Permission = Literal["read", "write", "decide", "system"]
-"""read: anybody on this machine; write: log, label; decide: what a person answers for; system: our own processes."""
+"""read: anybody on this machine; write: log, label, look at what one person asked; decide: what a person answers for; system: our own processes."""
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -22,8 +22,8 @@ class Operation(NamedTuple):
     """One line of the table.
 
     `audit` is the kind of event that the method writes when it changes something (or the first word of several kinds),
-    empty for reads and for high-rate data. A write is `keyed`: repeated with the same idempotency key it answers the same and changes nothing; only what
-    is repeatable by itself and slow (it would hold up other writers) is not.
+    empty for reads and for high-rate data. A write is `keyed`: repeated with the same idempotency key it answers the
+    same and changes nothing; only what is repeatable by itself and slow (it would hold up other writers) is not.
     """
 
     name: str
@@ -43,6 +43,10 @@ _TABLE = (
     Operation("events.list", "read", "", "Events in order, after a sequence number."),
     Operation("events.head", "read", "", "The sequence number of the newest event."),
     Operation("events.verify", "read", "", "Problems in the hash chain of events; none is good."),
+    Operation("data.list", "read", "", "Dataset versions, newest first."),
+    Operation("data.get", "read", "", "One dataset version with its schema."),
+    Operation("data.commit", "system", "data", "Add the next version of a dataset.", 4 * MIB),
+    Operation("data.accept", "decide", "data.accepted", "Let a draft's schema be the dataset's."),
     Operation("models.list", "read", "", "Model versions, of one model or all, in one state or any."),
     Operation("models.get", "read", "", "One model version, by number or alias."),
     Operation("models.aliases", "read", "", "Which version each alias of a model points at."),
@@ -60,9 +64,17 @@ _TABLE = (
     Operation("endpoints.rollback", "decide", "endpoint.rolled_back", "Go back to the version before."),
     Operation("endpoints.pin", "decide", "endpoint.pinned", "Keep what is live until it is unpinned."),
     Operation("endpoints.publish", "system", "", "Write the desired state for the prediction service.", keyed=False),
+    Operation("predictions.find", "write", "", "One prediction: what was asked, what was answered, by which version."),
+    Operation("predictions.counts", "read", "", "How many predictions, errors and labels an endpoint has."),
+    Operation("predictions.chunks", "read", "", "The stored tables of an endpoint's predictions."),
+    Operation("predictions.labels_between", "read", "", "Labels in the order in which they came."),
+    Operation("predictions.label", "write", "", "True values for past predictions.", 16 * MIB),
+    Operation("predictions.ingest", "system", "", "Make what the service captured visible.", keyed=False),
     Operation("monitor.list", "read", "", "Findings about an endpoint."),
     Operation("monitor.detector", "system", "", "How far a detector has read, and its numbers."),
     Operation("monitor.step", "system", "found", "Record what a detector read and found.", 16 * MIB),
+    Operation("renew.last_pass", "read", "", "How far the reconciler has come."),
+    Operation("renew.report_pass", "system", "", "Say how far the reconciler has come.", keyed=False),
     Operation("renew.loops", "read", "", "The loops that were run in this workspace."),
     Operation("renew.loop", "read", "", "One loop as it was last run."),
     Operation("renew.set_loop", "system", "loop.changed", "Remember a loop as it is run now.", MIB),

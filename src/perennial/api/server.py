@@ -120,14 +120,15 @@ def build_app(doors: Sequence[Door], auth: Auth) -> ASGIApp:
 
         return Route(door.path, enter, methods=[door.method])
 
-    return _Guarded([entrance(door) for door in doors])
+    return _Guarded([entrance(door) for door in doors], doors)
 
 
 class _Guarded:
     """Checks what holds for every request, finds the door, and turns an unforeseen error into a record and a 500."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[Route], doors: Sequence[Door]) -> None:
         self._routes = routes
+        self.doors = tuple(doors)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -7,7 +7,6 @@ from typing import Any
 
 from perennial.api.connect import Calls
 from perennial.cli.output import moment
-from perennial.errors import NotFound
 
 __all__ = ["reasons", "told"]
 
@@ -19,11 +18,6 @@ def reasons(owner: Calls, prediction_id: str) -> dict[str, Any]:
         NotFound: No such prediction was stored.
     """
     prediction = owner.call("predictions.find", prediction_id=prediction_id)
-    if prediction is None:
-        raise NotFound(
-            f"there is no prediction {prediction_id}",
-            remedy="it becomes visible when the reconciler has read the service's segment, within a second or so",
-        )
     name = prediction["endpoint"]
     version = owner.call("models.get", name=name, version=prediction["version"])
     run = owner.call("runs.get", run_id=version["run_id"]) if version["run_id"] else None
@@ -45,7 +39,7 @@ def reasons(owner: Calls, prediction_id: str) -> dict[str, Any]:
 def told(found: dict[str, Any]) -> Iterable[str]:
     """The same for people."""
     prediction, version, run, data = found["prediction"], found["version"], found["run"], found["data"]
-    yield f"prediction {prediction['id']}: {prediction.get('output')}"
+    yield f"prediction {prediction['id']}: {prediction['prediction']}"
     yield f"  asked {moment(prediction['at'])} of {prediction['endpoint']}, answered by its {prediction['arm']} arm"
     yield f"  model version: {version['name']}@{version['version']}, package {version['package'][:12]}"
     who = version["decided_by"] or "nobody yet"
@@ -57,7 +51,7 @@ def told(found: dict[str, Any]) -> Iterable[str]:
         yield f"  run: {run['id']}"
         yield f"  code: bundle {str(version['bundle'])[:12]}, git {run.get('git_commit') or 'none'}"
     if data:
-        yield f"  data: {data['name']} version {data['version']}, {data['rows']} rows, digest {data['digest'][:12]}"
+        yield f"  data: {data['name']} version {data['version']}, {data['rows']} rows, digest {data['logical'][:12]}"
     if found["decision"]:
         yield f"  trained because: {found['decision']['reason']}"
     for event in found["events"]:

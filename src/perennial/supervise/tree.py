@@ -30,7 +30,7 @@ MAX_LOG_BYTES = 10 * 1024 * 1024  # at a start a longer log becomes the one old 
 
 @dataclass(frozen=True)
 class Child:
-    """One process to keep: an argument list, how to see that it is ready (given its process id), how long it may take."""
+    """One process to keep: an argument list, how it is seen to be ready (by its process id), how long it may take."""
 
     name: str
     argv: Sequence[str]

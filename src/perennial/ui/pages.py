@@ -161,7 +161,7 @@ async def _form(request: Request) -> Mapping[str, str]:
 
 
 def _page(template: str, caller: Caller, status_code: int = 200, /, **values: object) -> Response:
-    text = _templates.get_template(template).render(caller=caller, **values)
+    text = _templates.get_template(template, globals=_FUNCTIONS).render(caller=caller, **values)
     return Response(text, status_code, media_type="text/html")
 
 
@@ -201,4 +201,4 @@ def _subject_path(subject: str) -> str:
 
 _STYLE = (Path(__file__).parent / "style.css").read_bytes()
 _templates = Environment(loader=PackageLoader("perennial.ui"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-_templates.globals.update(moment=_moment, shown=_shown, version_path=_version_path, subject_path=_subject_path)
+_FUNCTIONS = {"moment": _moment, "shown": _shown, "version_path": _version_path, "subject_path": _subject_path}

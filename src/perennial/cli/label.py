@@ -1,0 +1,74 @@
+"""`perennial label import FILE`: true values for past predictions, by prediction id."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perennial.cli.output import emit, progress
+from perennial.cli.verbs import Verbs
+from perennial.errors import Invalid
+
+if TYPE_CHECKING:
+    import polars as pl
+
+BATCH = 10_000
+READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".ndjson": "read_ndjson", ".jsonl": "read_ndjson"}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    importing = Verbs(parser).add("import", read_in, "labels from a CSV, Parquet or JSON-lines file")
+    importing.add_argument("file", type=Path)
+    importing.add_argument("--endpoint", required=True, help="whose predictions they are about")
+    importing.add_argument(
+        "--id", default="prediction_id", help="the column with prediction ids (default: %(default)s)"
+    )
+    importing.add_argument("--label", default="label", help="the column with the true values (default: %(default)s)")
+
+
+def read_in(options: argparse.Namespace) -> int:
+    from perennial.api.connect import calls
+
+    file: Path = options.file
+    frame = _read(file, options.id)
+    for column in (options.id, options.label):
+        if column not in frame.columns:
+            raise Invalid(
+                f"there is no column {column!r}",
+                where=str(file),
+                remedy=f"choose of {', '.join(frame.columns)} with --id, --label",
+            )
+    rows = frame.select(prediction_id=options.id, value=options.label)
+    if missing := rows.filter(rows["prediction_id"].is_null() | rows["value"].is_null()).height:
+        raise Invalid(
+            f"{missing} of {rows.height} rows have no id or no label", where=str(file), remedy="leave them out"
+        )
+    key = hashlib.sha256(file.read_bytes()).hexdigest()
+    total = {"accepted": 0, "revised": 0, "repeated": 0}
+    with calls(options.home) as owner, progress(f"storing {rows.height} labels"):
+        for start in range(0, rows.height, BATCH):
+            labels: list[dict[str, Any]] = rows[start : start + BATCH].to_dicts()
+            report = owner.call(
+                "predictions.label", endpoint=options.endpoint, labels=labels, key=f"{key[:48]}-{start}"
+            )
+            total = {name: total[name] + report[name] for name in total}
+    emit(options, total, [f"{total['accepted']} accepted ({total['revised']} changed), {total['repeated']} were known"])
+    return 0
+
+
+def _read(file: Path, id_column: str) -> pl.DataFrame:
+    import polars
+
+    reader = READERS.get(file.suffix.lower())
+    if reader is None:
+        raise Invalid(
+            f"cannot read {file.suffix or 'a file without suffix'}", where=str(file), remedy=f"use {', '.join(READERS)}"
+        )
+    try:
+        if reader == "read_csv":  # an id of digits alone would else be read as a number
+            return polars.read_csv(file, schema_overrides={id_column: polars.String})
+        return getattr(polars, reader)(file)
+    except (OSError, polars.exceptions.PolarsError) as error:
+        raise Invalid(f"cannot read the labels: {error}", where=str(file)) from error
