@@ -53,8 +53,11 @@ def _variance_parts(truth: NDArray[Any], answers: Answers) -> Floats:
 
 
 def _r2(means: Floats) -> Floats:
-    variance = means[..., 2] - means[..., 1] ** 2
-    return 1.0 - means[..., 0] / np.maximum(variance, np.finfo(np.float64).tiny)
+    squared_error, variance = means[..., 0], means[..., 2] - means[..., 1] ** 2
+    # Where the truth is one value throughout, all of it is explained or nothing is, as scikit-learn has it.
+    is_constant = variance <= 1e-12 * means[..., 2]
+    share = squared_error / np.where(is_constant, 1.0, variance)
+    return 1.0 - np.where(is_constant, squared_error > 0, share)
 
 
 def _hits(truth: NDArray[Any], answers: Answers) -> Floats:
