@@ -278,9 +278,8 @@ def test_code_that_does_not_import_is_named(salary: Any, objects: ObjectStore, t
 def test_the_pyfunc_loader_answers_a_pandas_frame(salary: Any, objects: ObjectStore, tmp_path: Path) -> None:
     digest, model, made, raw = salary
     folder = checkout(digest, objects, tmp_path / "cache")
-    assert json.loads((folder / "MLmodel").read_text())["flavors"]["python_function"] == {
-        "loader_module": "perennial.models.pyfunc"
-    }
+    flavor = json.loads((folder / "MLmodel").read_text())["flavors"]["python_function"]
+    assert flavor["loader_module"] == "perennial.models.pyfunc"
     frame: pd.DataFrame = raw.head(5).to_pandas()
     assert _load_pyfunc(str(folder)).predict(frame) == model.predict(made.x(raw.head(5))).tolist()
 

@@ -165,3 +165,23 @@ def test_checking_a_request_imports_no_frame_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_optional_columns_are_left_out_of_the_frame_wherever_they_are_sent() -> None:
+    frame = SALARY.parse([GOOD, {"person": 7, "date": "1981-01-01", **GOOD}])
+    assert frame.columns == ["education", "experience", "occupation", "union"]
+    assert frame.height == 2
+
+
+def test_a_time_without_zone_is_utc_and_missing_times_stay_missing() -> None:
+    times = Signature(
+        inputs=[Field(name="t", type="datetime", nullable=True), Field(name="d", type="date", nullable=True)],
+        columns=[],
+        output=Field(name="y", type="float64"),
+        task="regression",
+    )
+    sent = ["2024-05-01T12:00:00", "2024-05-01T12:00:00.25Z", "2024-05-01T12:00:00-02:00", None]
+    frame = times.parse({"t": sent, "d": [None, "2024-05-01", None, None]})
+    seconds = [None if value is None else value.timestamp() - 1714564800 for value in frame["t"]]
+    assert seconds == [0.0, 0.25, 7200.0, None]
+    assert frame["d"].null_count() == 3

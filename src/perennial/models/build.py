@@ -19,12 +19,11 @@ import pyarrow as pa
 from msgspec import Struct
 
 from perennial.errors import DataError
-from perennial.models.features import apply
 from perennial.models.mlmodel import mlmodel
 from perennial.models.package import Answer, Code, PackageManifest, Predictor, Settings, plain_values
 from perennial.models.preparation import Preparation
 from perennial.models.reference import reference
-from perennial.models.rows import encode, to_records
+from perennial.models.rows import to_records
 from perennial.models.signature import Signature
 from perennial.types import JSON, Digest, canonical_json
 
@@ -90,8 +89,7 @@ def build(
     predicted = pl.Series([answer["prediction"] for answer in answers])
     actual = pl.Series(preparation.y(rows).tolist()) if is_truth_known else None
     train_raw = preparation.raw(train)
-    model_columns = encode(apply(preparation.function, train_raw, signature.frame), signature.columns)
-    profile = reference(train_raw, model_columns, predicted, actual, task=signature.task)
+    profile = reference(train_raw, preparation.columns(train_raw), predicted, actual, task=signature.task)
     golden = np.linspace(0, raw.height - 1, min(GOLDEN_ROWS, raw.height)).round().astype(np.int64)
     records = to_records(raw[golden])
     kind = "sklearn" if type(model).__module__.startswith("sklearn.") else "python"

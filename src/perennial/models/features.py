@@ -44,7 +44,10 @@ def apply(function: FeaturesFunction | None, frame: pl.DataFrame, kind: FrameKin
         raise
     except Exception as error:  # the user's own code
         raise UserCodeError(f"features raised {type(error).__name__}: {error}", where=_line(function, error)) from error
-    result = _canonical(made)
+    try:
+        result = _canonical(made)
+    except DataError as error:
+        raise DataError(error.what, where=_line(function), remedy=error.remedy) from error
     if result.height != frame.height:
         raise DataError(
             f"features returned {result.height} rows for {frame.height}",

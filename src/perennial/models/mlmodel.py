@@ -7,6 +7,7 @@ It is YAML in its JSON form, so that the same model has the same bytes. MLflow g
 from __future__ import annotations
 
 import json
+import platform
 
 from perennial.models.signature import Field, Signature
 
@@ -28,7 +29,10 @@ def mlmodel(signature: Signature, *, kind: str) -> bytes:
     body = {
         "flavors": {
             "perennial": {"kind": kind, "signature": "signature.json"},
-            "python_function": {"loader_module": "perennial.models.pyfunc"},
+            "python_function": {
+                "loader_module": "perennial.models.pyfunc",
+                "python_version": platform.python_version(),
+            },
         },
         "signature": {
             "inputs": json.dumps([_column(field) for field in signature.inputs]),

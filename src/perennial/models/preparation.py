@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from perennial.data.column_types import canonical, column_type
 from perennial.data.frames import FrameKind
 from perennial.errors import DataError
 from perennial.models.features import FeaturesFunction, apply, prove, uses
-from perennial.models.rows import POLARS_TYPES, encode
+from perennial.models.rows import POLARS_TYPES, encoding
 from perennial.models.signature import ColumnType, Field, Signature, Task
 
 __all__ = ["Preparation", "guess_task", "learn"]
@@ -35,8 +36,16 @@ class Preparation:
 
     def x(self, raw: pl.DataFrame) -> Any:
         """The frame that the model is given: its columns in order, text as Enum (polars) or category (pandas)."""
-        frame = encode(apply(self.function, raw, self.signature.frame), self.signature.columns)
+        frame = self.columns(raw)
         return frame.to_pandas() if self.signature.model_frame == "pandas" else frame
+
+    def columns(self, raw: pl.DataFrame) -> pl.DataFrame:
+        """The same in polars, whatever the model speaks."""
+        return apply(self.function, raw, self.signature.frame).select(self._encoding)
+
+    @cached_property
+    def _encoding(self) -> list[pl.Expr]:  # made once: for one row it costs more than applying it
+        return encoding(self.signature.columns)
 
     def raw(self, table: pa.Table) -> pl.DataFrame:
         """The columns of a dataset that features and model need; never the target."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import polars as pl
 
 from perennial.models.signature import Field, Records, Signature
 
-__all__ = ["POLARS_TYPES", "encode", "to_frame", "to_records"]
+__all__ = ["POLARS_TYPES", "encoding", "to_frame", "to_records"]
 
 POLARS_TYPES: dict[str, Any] = {
     "float64": pl.Float64(),
@@ -21,13 +20,16 @@ POLARS_TYPES: dict[str, Any] = {
     "datetime": pl.Datetime("us", "UTC"),
     "date": pl.Date(),
 }
+_JSON_TYPES: dict[str, Any] = {"binary": pl.String(), "datetime": pl.String(), "date": pl.String()}
 
 
 def to_frame(signature: Signature, records: Records) -> pl.DataFrame:
     """The required inputs of checked records, in the signature's order."""
-    return pl.DataFrame(
-        [_series(field, [row[field.name] for row in records]) for field in signature.inputs if field.required]
-    )
+    fields = [field for field in signature.inputs if field.required]
+    schema = {field.name: _JSON_TYPES.get(field.type) or POLARS_TYPES[field.type] for field in fields}
+    frame = pl.DataFrame(records, schema=schema)
+    encoded = [_decoded(frame.get_column(field.name), field) for field in fields if field.type in _JSON_TYPES]
+    return frame.with_columns(encoded) if encoded else frame
 
 
 def to_records(frame: pl.DataFrame) -> Records:
@@ -44,26 +46,20 @@ def to_records(frame: pl.DataFrame) -> Records:
     return pl.DataFrame(texts).to_dicts() if texts else []
 
 
-def encode(frame: pl.DataFrame, fields: Sequence[Field]) -> pl.DataFrame:
-    """The model's columns in its order; a text that training did not see becomes null."""
-    return frame.select(
-        [
-            pl.col(field.name).cast(pl.Enum(field.categories), strict=False)
-            if field.categories is not None
-            else pl.col(field.name).cast(POLARS_TYPES[field.type])
-            for field in fields
-        ]
-    )
+def encoding(fields: Sequence[Field]) -> list[pl.Expr]:
+    """Selects the model's columns in its order; a text that training did not see becomes null."""
+    return [
+        pl.col(field.name).cast(pl.Enum(field.categories), strict=False)
+        if field.categories is not None
+        else pl.col(field.name).cast(POLARS_TYPES[field.type])
+        for field in fields
+    ]
 
 
-def _series(field: Field, values: list[Any]) -> pl.Series:
-    kind = POLARS_TYPES[field.type]
+def _decoded(texts: pl.Series, field: Field) -> pl.Series:
     if field.type == "binary":
-        return pl.Series(field.name, [None if v is None else base64.b64decode(v) for v in values], dtype=kind)
+        return texts.str.decode("base64")
     if field.type == "date":
-        return pl.Series(field.name, values, dtype=pl.String()).str.to_date("%Y-%m-%d")
-    if field.type == "datetime":
-        times = pl.Series(field.name, values, dtype=pl.String())
-        zoned = times.str.replace(r"([0-9])$", "${1}Z") if times.str.contains(r"T[0-9:.]+$").any() else times
-        return zoned.str.to_datetime("%+", time_unit="us", time_zone="UTC")
-    return pl.Series(field.name, values, dtype=kind)
+        return texts.str.to_date("%Y-%m-%d")
+    zoned = texts.str.replace(r"(T[0-9:.]+)$", "${1}Z")  # a time without zone is UTC
+    return zoned.str.to_datetime("%+", time_unit="us", time_zone="UTC")
