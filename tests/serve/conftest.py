@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -124,6 +125,38 @@ class Service:
         self._log.close()
 
 
+class Load:
+    """Clients that ask again and again, each row with a number of its own, until `end`."""
+
+    def __init__(self, service: Service, clients: int, endpoint: str = "wage") -> None:
+        self.replies: list[tuple[float, Reply]] = []
+        self.failures: list[str] = []
+        self._service = service
+        self._endpoint = endpoint
+        self._ending = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(client,)) for client in range(clients)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self, client: int) -> None:
+        count = 0
+        while not self._ending.is_set():
+            count += 1
+            x = client * 1e6 + count
+            try:
+                reply = self._service.predict({"person": f"p{client}-{count}", "x": x}, endpoint=self._endpoint)
+            except OSError as error:  # the service was killed
+                self.failures.append(str(error))
+                return
+            self.replies.append((x, reply))
+
+    def end(self) -> list[tuple[float, Reply]]:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join()
+        return self.replies
+
+
 class Place:
     """A workspace folder with packages and a spec; starts services and stops what is left of them."""
 
@@ -175,6 +208,10 @@ class Place:
         return self.services[-1]
 
     @staticmethod
+    def load(service: Service, clients: int = 4) -> Load:
+        return Load(service, clients)
+
+    @staticmethod
     def until(claim: Callable[[], Any], says: str = "the condition") -> Any:
         return until(claim, says)
 
@@ -199,7 +236,7 @@ class Place:
 
     def applied(self, revision: int | None = None) -> ServingStatus:
         """The status of the service once this revision (the latest) is applied in full."""
-        wanted = revision or self.revision
+        wanted = self.revision if revision is None else revision
         pid = self.services[-1].process.pid
 
         def told() -> ServingStatus | None:

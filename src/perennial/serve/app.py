@@ -9,18 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 import msgspec
 
-from perennial.errors import Conflict, Forbidden, Invalid, Mistake, NotFound, PerennialError, TooLarge, Unavailable
+from perennial.errors import (
+    Conflict,
+    Failure,
+    Forbidden,
+    Invalid,
+    Mistake,
+    NotFound,
+    PerennialError,
+    TooLarge,
+    Unavailable,
+)
 from perennial.serve.frames import Predicted, row_ids
 from perennial.serve.service import PredictionService
 from perennial.serve.workers import Deadline
 
 __all__ = ["make_app"]
+
+log = logging.getLogger("perennial.serve")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -30,6 +43,8 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 RECEIPT_S = 60.0  # for the rest of a body after its first piece
 MAX_KEY = 250  # characters of an Idempotency-Key
 RETRY_S = 1  # told with every 503
+LINGER_S = 1.0  # for a client that sends its whole body before it looks at the answer
+LINGER_BYTES = 64 * 1024 * 1024
 _STATUS: tuple[tuple[type[PerennialError], int], ...] = (
     (NotFound, 404), (Conflict, 409), (TooLarge, 413), (Forbidden, 403), (Deadline, 504), (Unavailable, 503),
     (Mistake, 422),
@@ -74,9 +89,13 @@ def make_app(service: PredictionService, *, max_body_bytes: int) -> App:
             _expect(scope, "GET")
             await _reply(send, *_tell(service, path))
         except PerennialError as error:
-            status = _status(error)
-            # A body that was not read to its end must not be taken for the next request.
-            await _reply(send, status, _error(error, os.urandom(8).hex()), close=status == 413)
+            rest = receive if isinstance(error, TooLarge) else None
+            await _reply(send, _status(error), _error(error, os.urandom(8).hex()), rest=rest)
+        except Exception:  # the boundary of a request: a fault of ours is told as such, and the log has the rest
+            request_id = os.urandom(8).hex()
+            log.exception("request %s failed", request_id)
+            failure = Failure("the prediction service failed", remedy="look for the request id in its log")
+            await _reply(send, 500, _error(failure, request_id))
 
     return app
 
@@ -201,11 +220,29 @@ def _error(error: PerennialError, request_id: str) -> bytes:
     return msgspec.json.encode({**told, "where": error.where} if error.where else told)
 
 
-async def _reply(send: Send, status: int, body: bytes, kind: bytes = _JSON, *, close: bool = False) -> None:
+async def _reply(send: Send, status: int, body: bytes, kind: bytes = _JSON, *, rest: Receive | None = None) -> None:
+    """Send an answer; with `rest` before the body was read, which ends the connection."""
     headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
     if status == 503:
         headers.append((b"retry-after", b"%d" % RETRY_S))
-    if close:
+    if rest is not None:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": rest is not None})
+    if rest is not None:
+        await _linger(rest)
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _linger(receive: Receive) -> None:
+    """Throw away what still comes, for a moment: closing at once would reset the connection and lose the answer."""
+    left = LINGER_BYTES
+    try:
+        async with asyncio.timeout(LINGER_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return

@@ -104,13 +104,13 @@ class PredictionService:
         started = time.perf_counter_ns()
         route = self._route(endpoint)
         if not key:
-            return await self._compute(route, route.requests.decode(body), os.urandom(8).hex(), "", started)
+            return await self._compute(route, _rows(route, body), os.urandom(8).hex(), "", started)
         request = blake2b(body, digest_size=16).hexdigest()
         if (earlier := self._journal.earlier(endpoint, key, request)) is not None:
             return earlier
         slot = (endpoint, key)
         if slot not in self._running:
-            computed = self._compute(route, route.requests.decode(body), key, request, started)
+            computed = self._compute(route, _rows(route, body), key, request, started)
             self._running[slot] = (request, asyncio.create_task(computed))
             self._running[slot][1].add_done_callback(lambda _: self._running.pop(slot))
         asked, task = self._running[slot]
@@ -193,46 +193,58 @@ class PredictionService:
     # shadow answers, which are owed and paid later
 
     def _pay(self, endpoint: str, version: int) -> None:
-        """Go on paying what is owed by this version, if it can be paid now."""
+        """Go on paying what is owed by this version, unless that is under way."""
         slot = (endpoint, version)
-        route = self._routes.get(endpoint)
-        if slot in self._payers or not self._debts.get(slot) or route is None or self._is_draining:
-            return
-        worker = next((route.workers[name] for name, arm in route.spec.arms().items() if arm.version == version), None)
-        if worker is None or worker.is_ready:
-            payer = self._payers[slot] = asyncio.create_task(self._pay_all(slot, worker))
-            payer.add_done_callback(lambda _: self._payers.pop(slot))
+        if slot not in self._payers and self._debts.get(slot) and not self._is_draining:
+            self._payers[slot] = asyncio.create_task(self._pay_all(slot))
 
-    async def _pay_all(self, slot: tuple[str, int], worker: Worker | None) -> None:
+    def _payer(self, endpoint: str, version: int) -> tuple[Worker | None, bool]:
+        """The worker of this version, if there is one, and whether the version has left the endpoint for good."""
+        route = self._routes.get(endpoint)
+        if route is None:
+            return None, self._has_spec and all(spec.name != endpoint for spec in self._spec.endpoints)
+        for name, arm in route.spec.arms().items():
+            if arm.version == version:
+                return route.workers[name], False
+        return None, True
+
+    async def _pay_all(self, slot: tuple[str, int]) -> None:
         debts = self._debts[slot]
-        while debts:
-            debt = debts[0]
-            asked = self._journal.read(debt.place)
-            started = time.perf_counter_ns()
+        try:
+            while debts and await self._pay_one(slot, debts[0]):
+                debts.popleft()
+        except StoreError as error:
+            self._write_problem = error.what
+            log.error("%s", error)
+        finally:
+            # Here and not in a callback, so that no debt can come in between and find a payer that has ended.
+            del self._payers[slot]
+
+    async def _pay_one(self, slot: tuple[str, int], debt: Debt) -> bool:
+        """Answer for the shadow version and write it down; False while its worker is not ready."""
+        worker, is_leaving = self._payer(*slot)
+        asked = self._journal.read(debt.place)
+        error = "the version left the endpoint"
+        started = time.perf_counter_ns()
+        outputs: list[Output] | None = None
+        if not is_leaving:
+            if worker is None or not worker.is_ready:
+                return False
             try:
-                if worker is None:
-                    outputs: list[Output] = [{"prediction": None, "error": "the version left the endpoint"}] * len(
-                        asked.inputs
-                    )
-                else:
-                    # Alone, so that the numbers do not depend on what else is owed at the moment.
-                    outputs = await worker.answer(asked.inputs, self._timeout_s, alone=True)
-            except (Crashed, Deadline) as error:
-                outputs = [{"prediction": None, "error": error.what}] * len(asked.inputs)
+                # Alone, so that the numbers do not depend on what else is owed at the moment.
+                outputs = await worker.answer(asked.inputs, self._timeout_s, alone=True)
+            except (Crashed, Deadline) as failure:
+                error = failure.what
             except Unavailable:
-                return  # `_follow` comes back when the worker is ready
-            try:
-                self._journal.pay(
-                    Shadowed(
-                        id=debt.id, endpoint=debt.endpoint, at=asked.at, version=debt.version, outputs=outputs,
-                        latency_us=(time.perf_counter_ns() - started) // 1000,
-                    )
-                )  # fmt: skip
-            except StoreError as error:
-                self._write_problem = error.what
-                await asyncio.sleep(REPORT_S)
-                continue
-            debts.popleft()
+                return False
+        self._journal.pay(
+            Shadowed(
+                id=debt.id, endpoint=debt.endpoint, at=asked.at, version=debt.version,
+                outputs=outputs or [{"prediction": None, "error": error}] * len(asked.inputs),
+                latency_us=(time.perf_counter_ns() - started) // 1000,
+            )
+        )  # fmt: skip
+        return True
 
     # following the spec
 
@@ -253,6 +265,8 @@ class PredictionService:
                 if self.stored != unsynced:
                     unsynced = self.stored
                     await loop.run_in_executor(self._disk, self._journal.sync)
+                for slot in self._debts:  # what could not be written then may be written now
+                    self._pay(*slot)
                 self._report()
             await asyncio.sleep(POLL_S)
 
@@ -376,6 +390,20 @@ class PredictionService:
             self._files.write_atomic(self._serving / "status.json", data)
         except OSError as error:
             log.error("the status could not be written: %s", error)
+
+
+def _rows(route: _Route, body: bytes) -> list[Row]:
+    """The checked rows of a request. What only a lenient parser lets through cannot be stored, so it is refused."""
+    rows = route.requests.decode(body)
+    if b"\\u" in body or b"NaN" in body:
+        for at, row in enumerate(rows):
+            for name, value in row.items():
+                where = f"records[{at}].{name}"
+                if isinstance(value, float) and value - value != 0.0:
+                    raise Invalid("a number is out of range", where=where, remedy="send a finite number or null")
+                if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+                    raise Invalid("a text holds half a surrogate pair", where=where, remedy="send valid Unicode")
+    return rows
 
 
 def _arms(spec: EndpointSpec, rows: list[Row], first: str) -> tuple[list[object], list[str]]:

@@ -161,7 +161,7 @@ class Worker:
         if process is not self._process:
             return
         self._process = None
-        if self.is_ready:
+        if process.is_warm and self.problem is None:
             self._deaths.append(time.monotonic())
         elif self.problem is None:
             self.problem = "its worker process died while starting"
@@ -227,6 +227,7 @@ class Worker:
         if time.monotonic() - job.sent >= timeout_s / 2 and self._process is not None:
             self._sent.remove(job)
             log.error("%s hangs: its worker %d is replaced", self.name, self._process.popen.pid)
+            self.is_ready = False
             self._process.kill()
 
 
@@ -237,7 +238,7 @@ class _Process(asyncio.Protocol):
         self._owner = owner
         self._started = time.monotonic()
         self._received = bytearray()
-        self._is_warm = False
+        self.is_warm = False
         self._hello = msgspec.msgpack.Decoder(Hello)
         self._answers = msgspec.msgpack.Decoder(list[dict[str, Any]])
         self._transport: asyncio.Transport | None = None
@@ -293,11 +294,11 @@ class _Process(asyncio.Protocol):
                 return
             message = bytes(received[LENGTH.size : end])
             del received[:end]
-            if self._is_warm:
+            if self.is_warm:
                 self._owner.on_answers(self._answers.decode(message))
             else:
                 self._timer.cancel()
-                self._is_warm = True
+                self.is_warm = True
                 self._owner.on_hello(self._hello.decode(message))
 
     def connection_lost(self, exc: Exception | None) -> None:
