@@ -8,12 +8,13 @@ from perennial.loop.options import count, number, seconds
 __all__ = ["by_hand", "every", "never", "on_new_rows", "on_performance_drop", "on_shift"]
 
 
-def on_performance_drop(*, one_false_alarm_in: int = 100_000, tolerance: float = 0.05) -> Trigger:
-    """The live version's loss on labelled rows has risen.
+def on_performance_drop(*, one_false_alarm_in: int = 100_000, tolerance: float = 0.1) -> Trigger:
+    """The live version does worse on labelled rows than when it was tested: its loss has risen, or its answers lean.
 
     Args:
         one_false_alarm_in: Labelled rows: while nothing has changed, at most one alarm in this many, on average.
-        tolerance: How far the loss may rise above the held-out loss and be left alone, as a share: 0.05 is 5 percent.
+        tolerance: What is left alone, as a share: a rise of the mean loss by this share of it and, for quantities, a
+            mean residual of this share of the held-out root mean squared error.
     """
     return Trigger(
         "performance_drop",

@@ -1,0 +1,74 @@
+"""The reconciler process: look, take the next step, say how far things are; for ever.
+
+`python -m perennial.api.reconciler --workspace FOLDER`. It holds no state: killed at any moment, its successor reads
+the records and goes on. In a simulated workspace it looks as soon as the clock has moved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import threading
+from pathlib import Path
+
+from perennial.api import connect
+from perennial.clock import Micros
+from perennial.errors import PerennialError
+from perennial.renew.reconcile import reconcile
+from perennial.store.workspace_folder import open_folder
+from perennial.supervise.parent import die_with_parent
+from perennial.workspace import Workspace
+
+__all__ = ["main"]
+
+SIMULATED_PAUSE_S = 0.01
+REAL_PAUSE_S = 0.25  # an approval or rollback by hand is taken up within a second
+REPORT_EVERY_US = 60_000_000
+_log = logging.getLogger("perennial.reconciler")
+
+
+def main() -> None:
+    """Run until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m perennial.api.reconciler")
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--die-with-parent", action="store_true")
+    asked = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if asked.die_with_parent:
+        die_with_parent(lambda: os._exit(0))
+    with connect.join(open_folder(asked.workspace), origin="reconciler") as ws:
+        _run(ws, threading.Event())
+
+
+def _run(ws: Workspace, stop: threading.Event) -> None:
+    told: tuple[int, bool, str] | None = None
+    while not stop.is_set():
+        now = ws.clock.now()
+        if ws.clock.is_simulated and told == (now, True, ""):
+            stop.wait(SIMULATED_PAUSE_S)  # time stands still and everything due is done
+            continue
+        idle, problem = _look(ws, now)
+        news = (now, idle, problem)
+        is_due = told is None or told[1:] != news[1:] or ws.clock.is_simulated or now - told[0] >= REPORT_EVERY_US
+        if is_due and told != news:
+            ws.renew.report_pass(clock=now, idle=idle, problem=problem)
+            told = news
+        if not (ws.clock.is_simulated and idle):
+            stop.wait(SIMULATED_PAUSE_S if ws.clock.is_simulated else REAL_PAUSE_S)
+
+
+def _look(ws: Workspace, now: Micros) -> tuple[bool, str]:
+    try:
+        waits_for = reconcile(ws, now)
+    except PerennialError as error:
+        _log.warning("not now: %s", error)
+        return False, str(error)
+    except Exception as error:  # the boundary of the process: recorded, shown by `status`, and tried again
+        _log.exception("a pass failed")
+        return False, f"{type(error).__name__}: {error}"
+    return not waits_for, waits_for
+
+
+if __name__ == "__main__":
+    main()

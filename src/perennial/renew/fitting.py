@@ -1,0 +1,163 @@
+"""Fit a loop's model twice: on the older rows, to be judged on the newest, and on all rows, to be served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from perennial.data.frames import FrameKind, kind_of, to_arrow
+from perennial.data.split import Split, split
+from perennial.loop.declaration import Declaration
+from perennial.loop.graph import Wiring
+from perennial.models.build import SourceCode, build, predictor_of
+from perennial.models.package import Predictor
+from perennial.models.preparation import Preparation, learn
+from perennial.pipeline.execute import Execution
+from perennial.pipeline.values import Value
+from perennial.renew.rooms import Rooms
+from perennial.tracking.environment import environment_text
+from perennial.types import JSON, Digest
+
+__all__ = ["Fitted", "fit", "fit_rows"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A package to serve, and the fit that was judged.
+
+    `judged` is the fit on the older rows; `train` and `test` are the rows that it saw and did not see. `trained_until`
+    is the newest moment in the served model's rows, microseconds, where the loop has a time column.
+    """
+
+    package: Digest
+    judged_package: Digest
+    judged: Predictor
+    train: pa.Table
+    test: pa.Table
+    split: Split
+    trained_until: int | None
+
+
+def fit(
+    execution: Execution,
+    declaration: Declaration,
+    wiring: Wiring,
+    values: Mapping[str, Value],
+    provenance: Mapping[str, JSON],
+    rooms: Rooms,
+) -> Fitted:
+    """Prove the features, split, fit, and store both packages.
+
+    Raises:
+        DataError: The features break their contract, the target is missing, or the model cannot be stored.
+        UserCodeError: Features or train raised.
+    """
+    assert declaration.target is not None
+    frame = execution.load(values[wiring.table])
+    kind: FrameKind = kind_of(frame)
+    table = to_arrow(frame)
+    parts = split(table, time=declaration.time, key=declaration.key)
+    train, test = parts.parts(table)
+    older = _learn(execution, declaration, wiring, train, kind)
+    model = _train(execution, declaration, wiring, older, train, values)
+    judged = predictor_of(model=model, preparation=older, sample=older.raw(test))
+    everything = _learn(execution, declaration, wiring, table, kind)
+    served = _train(execution, declaration, wiring, everything, table, values)
+    environment = environment_text()
+
+    def package(fitted: Any, preparation: Preparation, rows: pa.Table, by: Predictor | None) -> Digest:
+        return build(
+            model=fitted,
+            preparation=preparation,
+            train=rows,
+            held_out=test,
+            objects=rooms.objects,
+            provenance={**provenance, "fit": "all rows" if by is not None else "older rows"},
+            environment=environment,
+            code=_code(execution, wiring, fitted),
+            judged=by,
+        )
+
+    return Fitted(
+        package=package(served, everything, table, judged),
+        judged_package=package(model, older, train, None),
+        judged=judged,
+        train=train,
+        test=test,
+        split=parts,
+        trained_until=_newest(table, declaration.time),
+    )
+
+
+def fit_rows(
+    execution: Execution, declaration: Declaration, wiring: Wiring, values: Mapping[str, Value], rows: pa.Table
+) -> Predictor:
+    """Fit the model on these rows of the table and give it as it would answer, without storing a package."""
+    preparation = _learn(execution, declaration, wiring, rows, kind_of(execution.load(values[wiring.table])))
+    model = _train(execution, declaration, wiring, preparation, rows, values)
+    return predictor_of(model=model, preparation=preparation, sample=preparation.raw(rows))
+
+
+def _learn(
+    execution: Execution, declaration: Declaration, wiring: Wiring, table: pa.Table, kind: FrameKind
+) -> Preparation:
+    assert declaration.target is not None
+    return learn(
+        table,
+        target=declaration.target,
+        function=execution.function(wiring.features) if wiring.features else None,
+        kind=kind,
+        task=declaration.task,
+        positive=declaration.positive,
+        key=declaration.key,
+        time=declaration.time,
+    )
+
+
+def _train(
+    execution: Execution,
+    declaration: Declaration,
+    wiring: Wiring,
+    preparation: Preparation,
+    table: pa.Table,
+    values: Mapping[str, Value],
+) -> Any:
+    inputs = dict(values)
+    inputs["X"] = execution.store(preparation.x(preparation.raw(table)))
+    inputs["y"] = execution.store(preparation.y(table))
+    wanted = declaration.step(wiring.train).inputs
+    return execution.load(execution.step(wiring.train, {name: inputs[name] for name in wanted}))
+
+
+def _code(execution: Execution, wiring: Wiring, model: Any) -> SourceCode | None:
+    """The user's code that the served model needs: the slice of the features, and classes that its pickle names."""
+    if wiring.features:
+        files = execution.sources(wiring.features, model)
+        step = execution.declaration.step(wiring.features)
+        return SourceCode(
+            module=execution.code.module_of(step.file),
+            features=wiring.features,
+            files={path: text.encode() for path, text in files.items()},
+        )
+    files = execution.sources(wiring.train, model)
+    step = execution.declaration.step(wiring.train)
+    return SourceCode(
+        module=execution.code.module_of(step.file),
+        features=None,
+        files={path: text.encode() for path, text in files.items()},
+    )
+
+
+def _newest(table: pa.Table, time: str | None) -> int | None:
+    if time is None:
+        return None
+    newest = cast(Any, pc.max(table.column(time)))
+    if pa.types.is_temporal(newest.type):
+        return int(newest.cast(pa.timestamp("us")).cast(pa.int64()).as_py())
+    value = newest.as_py()
+    return int(value) if isinstance(value, int | float | np.number) else None

@@ -1,0 +1,46 @@
+"""The services that retraining works with, as a workspace offers them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from perennial.capture.predictions import Predictions
+from perennial.clock import Clock
+from perennial.config import Settings
+from perennial.data.datasets import Datasets
+from perennial.deploy.endpoints import Endpoints
+from perennial.monitor.findings import Monitor
+from perennial.registry.versions import Models
+from perennial.renew.retraining import Retraining
+from perennial.store.objects import ObjectStore
+from perennial.store.workspace_folder import WorkspaceFolder
+from perennial.tracking.runs import Runs
+
+__all__ = ["Rooms"]
+
+
+class Rooms(Protocol):
+    """What of a workspace is needed here; whether the services work in this process or ask the owner is the same."""
+
+    @property
+    def folder(self) -> WorkspaceFolder: ...
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def objects(self) -> ObjectStore: ...
+    @property
+    def data(self) -> Datasets: ...
+    @property
+    def runs(self) -> Runs: ...
+    @property
+    def models(self) -> Models: ...
+    @property
+    def endpoints(self) -> Endpoints: ...
+    @property
+    def predictions(self) -> Predictions: ...
+    @property
+    def monitor(self) -> Monitor: ...
+    @property
+    def renew(self) -> Retraining: ...
