@@ -125,7 +125,7 @@ def draw_shifts(facts: Facts, width: int) -> str:
 
 def draw_rollouts(facts: Facts, width: int) -> str:
     """Each version's way: shadow, canary, live, over time."""
-    versions = [f"v{version.version}" for version in facts.versions]
+    versions = [f"v{version}" for version in sorted({span.version for span in facts.rollouts})]
     ends = _year(facts.ended)
     rows = [
         {
@@ -141,7 +141,11 @@ def draw_rollouts(facts: Facts, width: int) -> str:
     for span in sorted(facts.rollouts, key=lambda span: span.start):
         last[span.version] = span
     outcomes = [
-        {"version": f"v{version}", "at": ends if span.end is None else _year(span.end), "says": span.outcome}
+        {
+            "version": f"v{version}",
+            "at": ends if span.end is None else _year(span.end),
+            "says": "replaced" if span.stage == "live" and span.end else span.outcome.replace("_", " "),
+        }
         for version, span in last.items()
     ]
     y = alt.Y("version:N", sort=versions, axis=alt.Axis(title=None, domain=False, labelFontWeight="bold"))

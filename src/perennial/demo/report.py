@@ -17,6 +17,7 @@ from perennial.store.files import LocalFiles
 
 __all__ = ["render"]
 
+OUTCOMES = {"next": "passed", "rolled_back": "rolled back"}
 WIDE, NARROW = 830, 350  # pixels of a chart on a screen and on a phone
 
 
@@ -31,6 +32,7 @@ def render(facts: Facts, path: Path) -> None:
     )
     pages.filters["number"] = _number
     pages.filters["policy"] = POLICY_NAMES.__getitem__
+    pages.filters["outcome"] = _outcome
     style = Markup(pages.get_template("style.css").render())  # noqa: S704  ours, not a user's
     text = pages.get_template("report.html").render(
         facts=facts,
@@ -57,11 +59,11 @@ def _headline(facts: Facts) -> str:
     ours = _policy(facts, "loop")
     again = ours.trainings - 1
     trained = "was never trained again" if not again else f"was trained again {_times(again)}"
-    yearly = _policy(facts, "yearly").trainings - 1
+    span = f"From {facts.years[2]} to {facts.years[-1]}" if len(facts.years) > 3 else f"In {facts.years[-1]}"
     return (
-        f"Over {facts.years[-1] - facts.years[2] + 1} years the model {trained}. "
-        f"Its error over all of them is {ours.rmse:.3f}, against {_policy(facts, 'never').rmse:.3f} without retraining "
-        f"and {_policy(facts, 'yearly').rmse:.3f} with {yearly} retrainings, one every year."
+        f"{span} the model {trained}. Its error over all that time is {ours.rmse:.3f}, against "
+        f"{_policy(facts, 'never').rmse:.3f} without retraining and {_policy(facts, 'yearly').rmse:.3f} when retrained "
+        "every year."
     )
 
 
@@ -107,6 +109,10 @@ def _off(bias: float) -> str:
 
 def _times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _outcome(word: str) -> str:
+    return OUTCOMES.get(word, word)
 
 
 def _number(value: float | int | str) -> str:
