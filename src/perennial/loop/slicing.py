@@ -113,6 +113,11 @@ class Unit:
         parts = self._run_at_once
         return not self.binds or any(isinstance(n, ast.Expr | ast.Assert) or _is_store_into(n) for n in parts)
 
+    @property
+    def calls_only(self) -> bool:
+        """Whether it is there to act, and calls something for that."""
+        return self.only_acts and self.acts
+
     @cached_property
     def imports(self) -> bool:
         """Whether running it imports something."""
@@ -300,7 +305,7 @@ class Module:
         """Kept names that do not stand for the same thing throughout the run of the module."""
         acted_on = {name for i in kept if self.units[i].acts for name in self._reach(i) if i not in self._binders[name]}
         # A bare call may change what a library keeps for itself, as `numpy.random.seed(1)` does.
-        libraries = self._origins(name for i in kept if self.units[i].only_acts for name in self._reach(i))
+        libraries = self._origins(name for i in kept if self.units[i].calls_only for name in self._reach(i))
         return frozenset(
             name
             for name in names
@@ -331,13 +336,16 @@ class Module:
     @cached_property
     def _always(self) -> frozenset[int]:
         read = self._dropped_reads.union(*(self._uses(index) for index in range(len(self.units))))
+        # What is imported beside a name that is used was not imported for its effect.
+        for_names = {_module_of(unit.node) for unit in self.units if unit.binds & read} - {None}
         return frozenset(
             index
             for index, unit in enumerate(self.units)
             if unit.is_future
             or unit.is_star
             or unit.only_acts
-            or (not unit.binds & read and not unit.is_step and (unit.imports or self._is_registered(unit)))
+            or (unit.imports and not unit.binds & read and _module_of(unit.node) not in for_names)
+            or (not unit.is_step and not unit.binds & read and self._is_registered(unit))
         )
 
     def _is_registered(self, unit: Unit) -> bool:
@@ -408,6 +416,10 @@ def _attribute_of(node: ast.AST, owner: str, attribute: str) -> bool:
         and isinstance(node.value, ast.Name)
         and node.value.id == owner
     )
+
+
+def _module_of(node: ast.stmt) -> tuple[str | None, int] | None:
+    return (node.module, node.level) if isinstance(node, ast.ImportFrom) else None
 
 
 def _signature(node: _Function) -> list[ast.AST]:

@@ -33,7 +33,6 @@ _one_at_a_time = threading.Lock()
 class _SlicedModule(ModuleType):
     """A module whose statements run when one of their names is asked for."""
 
-
     __slots__ = ("_bundle",)  # not among the names of the user's module
 
     def __init__(self, name: str, bundle: BundleModules) -> None:

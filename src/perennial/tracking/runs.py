@@ -334,8 +334,8 @@ class Runs:
         )
 
         def find(connection: sa.Connection) -> Run | None:
-            id = connection.scalar(query)
-            return None if id is None else _get(connection, id)
+            run_id = connection.scalar(query)
+            return None if run_id is None else _get(connection, run_id)
 
         return self._records.read(find)
 

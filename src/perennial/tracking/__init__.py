@@ -1,0 +1,1 @@
+"""Runs: what was tried, with which code, data, parameters and environment, and what came out."""
