@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from perennial.monitor.findings import Monitor
     from perennial.registry.versions import Models
     from perennial.renew.retraining import Retraining
-    from perennial.serve.captured import Predictions
+    from perennial.capture.predictions import Predictions
     from perennial.store.events import Events
     from perennial.store.objects import ObjectStore
     from perennial.store.workspace_folder import WorkspaceFolder
@@ -43,7 +43,7 @@ SERVICES: Mapping[str, str] = MappingProxyType(
         "runs": "perennial.tracking.runs:Runs",
         "models": "perennial.registry.versions:Models",
         "endpoints": "perennial.deploy.endpoints:Endpoints",
-        "predictions": "perennial.serve.captured:Predictions",
+        "predictions": "perennial.capture.predictions:Predictions",
         "monitor": "perennial.monitor.findings:Monitor",
         "renew": "perennial.renew.retraining:Retraining",
     }
@@ -136,15 +136,15 @@ class Owned:
                 "clock": clock,
                 "ids": ids,
                 "folder": folder,
+                "segments": folder.segments,
                 "settings": settings,
             }
-            own = {"predictions": {"folder": folder.segments}}
             self.workspace = Workspace(
                 folder=folder,
                 settings=settings,
                 clock=clock,
                 objects=objects,
-                service=lambda noun: _compose(noun, parts | own.get(noun, {}), self.workspace),
+                service=lambda noun: _compose(noun, parts, self.workspace),
                 close=undo.pop_all().close,
             )
 

@@ -81,11 +81,11 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 class Predictions:
     """Predictions and labels of a workspace. Safe for concurrent use."""
 
-    def __init__(self, records: Records, objects: ObjectStore, folder: Path) -> None:
-        """`folder` holds the segments of the prediction service."""
+    def __init__(self, records: Records, objects: ObjectStore, segments: Path) -> None:
+        """`segments` is the folder into which the prediction service writes."""
         self._records = records
         self._objects = objects
-        self._ingest = Ingest(records, objects, folder)
+        self._ingest = Ingest(records, objects, segments)
         self._labels = Labels(records, objects, self._ingest)
 
     def ingest(self) -> IngestReport:
