@@ -19,6 +19,7 @@ from blake3 import blake3
 
 from perennial.errors import Corrupt, Invalid, NotFound, ReadOnly
 from perennial.store.files import Files, LocalFiles, is_lasting, store_error
+from perennial.store.hashing import digest_of, new_hasher
 from perennial.store.packed import Found, Packed
 from perennial.store.packs import CHUNK, LIST, OBJECT
 from perennial.store.whole import Whole, read_blocks
@@ -37,12 +38,13 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 class ObjectStore:
     """The objects below one folder. Safe for concurrent use, by several processes too."""
 
-    def __init__(self, folder: Path, *, files: Files | None = None) -> None:
+    def __init__(self, folder: Path, *, files: Files | None = None, chunked_bytes: int = CHUNKED_BYTES) -> None:
         self.folder = folder
         self.packed = Packed(folder / "packs", files or LocalFiles())
         self.whole = Whole(folder / "whole", files or LocalFiles())
         self.broken: str | None = None
         self._files = files or LocalFiles()
+        self._chunked_bytes = chunked_bytes
         self._is_loaded = False
 
     def put(self, data: bytes) -> Digest:
@@ -164,28 +166,29 @@ class ObjectStore:
     def _put_large(self, blocks: Iterator[bytes], size: int) -> Digest:
         first = next(blocks)
         blocks = chain((first,), blocks)
-        if size < CHUNKED_BYTES or first.startswith(TABLE_MAGIC):
+        if size < self._chunked_bytes or first.startswith(TABLE_MAGIC):
             return self.whole.put(blocks)
         return self._put_chunked(blocks)
 
     def _put_chunked(self, blocks: Iterator[bytes]) -> Digest:
         from perennial.store.chunking import split  # it needs numpy, which small objects do not
 
-        hasher = blake3(max_threads=blake3.AUTO)
-        entries: list[bytes] = []
-        placed: list[Found] = []
+        hasher = new_hasher()
+        chunk, entries, placed = memoryview(b""), list[bytes](), list[Found]()
         for chunk in split(_hashed(blocks, hasher)):
             raw = blake3(chunk).digest()
             entries.append(_ENTRY.pack(raw, len(chunk)))
             placed.append(self.packed.place(CHUNK, raw, chunk))
         self.packed.sync(placed)  # first: a list on disk never names a chunk that is not
-        self.packed.sync([self.packed.place(LIST, hasher.digest(), b"".join(entries))])
+        # A list of one chunk would have the digest of that chunk.
+        kind, payload = (LIST, b"".join(entries)) if len(entries) > 1 else (OBJECT, bytes(chunk))
+        self.packed.sync([self.packed.place(kind, hasher.digest(), payload)])
         return Digest(hasher.hexdigest())
 
     def _verified(self, digest: Digest) -> Iterator[bytes]:
         """The bytes in pieces; raises behind the last one when they are not what was put."""
         raw = _raw(digest)
-        hasher = blake3(max_threads=blake3.AUTO)
+        hasher = new_hasher()
         yield from _hashed(self._pieces(raw, digest), hasher)
         if hasher.digest() != raw:
             raise self._corrupt(digest)
@@ -226,11 +229,6 @@ class ObjectStore:
             if is_lasting(error):
                 self.broken = told.what
             raise told from error
-
-
-def digest_of(data: bytes) -> Digest:
-    """The name under which these bytes are stored."""
-    return Digest(blake3(data).hexdigest())
 
 
 def chunks_of(entries: bytes) -> list[tuple[bytes, int]]:

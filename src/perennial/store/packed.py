@@ -35,18 +35,20 @@ class Packed:
     def place(self, kind: bytes, raw: bytes, payload: bytes | memoryview) -> Found:
         """Make sure that a sound copy lies in a pack; it is on disk after `sync`."""
         known = self._index.get(raw)
-        if known is not None and known[1].kind == kind and _is_sound(known, raw, payload):
+        if known is not None and (known[1].kind != kind or known[1].end > known[0].trusted):
+            known = None
+        if known is not None and _is_sound(known, raw, payload):
             return known
         with self._lock:
             writer = self._open_writer()
             pack = self._packs[writer.path.name]
             try:
                 frame = writer.append(kind, raw, payload)
-                if known is not None and known[1].kind == kind:
+                if known is not None:
                     writer.sync(frame)
                     self._bury(known[0], [known[1]])  # else a later scan might take the damaged one
             except OSError:
-                self.forget(pack)
+                self._give_up(pack, writer)
                 raise
             self._index[raw] = (pack, frame)
             pack.scanned = frame.end
@@ -66,7 +68,7 @@ class Packed:
                 try:
                     writer.sync(frame)
                 except OSError:
-                    self.forget(pack)
+                    self._give_up(pack, writer)
                     raise
             else:  # another process's, which may not have flushed it yet, or a full one of ours
                 with self._files.append(pack.path) as file:
@@ -162,7 +164,7 @@ class Packed:
             self._index.clear()
 
     def _open_writer(self) -> PackWriter:
-        if self._writer is not None and self._writer.error is None:
+        if self._writer is not None and self._writer.is_usable:
             if not self._writer.is_full:
                 return self._writer
             self._writer.finish()
@@ -177,6 +179,12 @@ class Packed:
         self._writer = PackWriter.create(self._folder, self._files)
         self._scan(self._open_pack(self._writer.path))
         return self._writer
+
+    def _give_up(self, pack: Pack, writer: PackWriter) -> None:
+        """A write or flush failed: trust only what was flushed before, and read the pack anew."""
+        if writer.error is not None and pack.size() > writer.synced:
+            pack.trusted = writer.synced
+        self.forget(pack)
 
     def _open_pack(self, path: Path) -> Pack:
         pack = Pack(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))

@@ -13,6 +13,7 @@ import mmap
 import os
 import secrets
 import struct
+import sys
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
@@ -53,6 +54,7 @@ class Pack:
     descriptor: int
     scanned: int = 0
     synced: int = 0  # up to here this process knows the bytes to be on disk
+    trusted: int = sys.maxsize  # what lies behind was given up after a failed flush, but could not be cut off
     damage: list[str] = field(default_factory=list[str])
 
     def payload(self, frame: Frame) -> bytes | None:
@@ -115,15 +117,16 @@ class PackWriter:
     """The pack that this process appends to. Safe for concurrent use.
 
     An flock on the pack keeps other processes from appending to it. After a failed write or flush the frames since the
-    last good flush are cut off, and every caller that waited for them is told.
+    last good flush (`synced`) are cut off, and every caller that waited for them is told.
     """
 
     def __init__(self, file: AppendFile, end: int) -> None:
         self.path = file.path
         self.error: OSError | None = None
+        self._process = os.getpid()
         self._file = file
         self._end = end
-        self._synced = end
+        self.synced = end
         self._appending = threading.Lock()
         self._syncing = threading.Lock()
 
@@ -145,7 +148,7 @@ class PackWriter:
     @classmethod
     def take_over(cls, pack: Pack, files: Files) -> PackWriter | None:
         """Go on with a pack that nobody writes, or None when it is in use, full or damaged."""
-        if pack.damage or pack.scanned >= FULL_BYTES or pack.scanned < len(MAGIC):
+        if pack.damage or pack.trusted < sys.maxsize or not len(MAGIC) <= pack.scanned < FULL_BYTES:
             return None
         file = files.append(pack.path)
         try:
@@ -170,6 +173,11 @@ class PackWriter:
     def is_full(self) -> bool:
         return self._end >= FULL_BYTES
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether nothing failed, and this is not the copy in a fork, which must not append beside its parent."""
+        return self.error is None and self._process == os.getpid()
+
     def append(self, kind: bytes, digest: bytes, payload: bytes | memoryview) -> Frame:
         """Add a frame; on disk only after `sync`."""
         with self._appending:
@@ -192,7 +200,7 @@ class PackWriter:
     def sync(self, frame: Frame) -> None:
         """Return when this frame is on disk; one flush serves all that wait."""
         with self._syncing:
-            if self._synced >= frame.end:
+            if self.synced >= frame.end:
                 return
             with self._appending:
                 if self.error is not None:
@@ -204,14 +212,14 @@ class PackWriter:
                 with self._appending:
                     self._withdraw(error)
                 raise
-            self._synced = end
+            self.synced = end
         failpoint("objects.pack.synced")
 
     def finish(self) -> None:
         """Force all to disk and let go of the pack."""
         with self._syncing, self._appending:
             self._file.fsync()
-            self._synced = self._end
+            self.synced = self._end
         self.close()
 
     def close(self) -> None:
@@ -222,7 +230,7 @@ class PackWriter:
     def _withdraw(self, error: OSError) -> None:
         self.error = error
         try:
-            self._file.truncate(self._synced)
+            self._file.truncate(self.synced)
         except OSError:
             pass  # then the frames stay: whole ones are harmless, a cut one is left alone by every scan
         self._file.close()

@@ -23,7 +23,7 @@ from blake3 import blake3
 
 from perennial import __version__
 from perennial.clock import Clock, SystemClock
-from perennial.errors import Conflict, Invalid, PerennialError, ReadOnly
+from perennial.errors import Conflict, Invalid, PerennialError, ReadOnly, StoreError
 from perennial.ids import Ids, RandomIds
 from perennial.store.actor import current_actor
 from perennial.store.database import Session, lock_file, reading_engine, translated, writing_engine
@@ -130,6 +130,7 @@ class Records:
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
+        self._process = os.getpid()
         self._lock = lock_file(self.path) if self.path and not read_only else None
         self._session: Session | None = None
         self._writing = writing_engine(url)
@@ -168,6 +169,8 @@ class Records:
         with self._closing:  # nothing is queued behind the end
             if self._closed:
                 raise ReadOnly("the records are closed")
+            if self._process != os.getpid():  # the writer thread did not come along
+                raise StoreError("these records were opened before this process was forked", remedy="open them here")
             self._jobs.put(job)
         return job.wait()
 

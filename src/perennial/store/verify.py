@@ -16,6 +16,7 @@ from blake3 import blake3
 
 from perennial.errors import PerennialError
 from perennial.store.events import Events
+from perennial.store.hashing import new_hasher
 from perennial.store.objects import ObjectStore, chunks_of
 from perennial.store.packs import CHUNK, DEAD, LIST, OBJECT, scan
 from perennial.store.records import Records
@@ -93,7 +94,12 @@ def check_references(records: Records, objects: ObjectStore, named: set[Digest])
             where = f"{table.name}.{column.name}"
             expand: Expand | None = column.info.get("expand")
             query = sa.select(column).where(column.is_not(None)).distinct().order_by(column)
-            for digest in records.read(lambda connection, query=query: connection.execute(query).scalars().all()):
+            try:
+                digests = records.read(lambda connection, query=query: connection.execute(query).scalars().all())
+            except PerennialError as error:
+                yield Problem(kind="records", where=where, says=error.what)
+                continue
+            for digest in digests:
                 named.add(digest)
                 if not objects.has(digest):
                     yield Problem(kind="missing", where=where, says=f"names object {digest}", digest=digest)
@@ -132,7 +138,7 @@ def _check_packs(objects: ObjectStore) -> Iterator[Problem]:
         for says in pack.damage:
             yield Problem(kind="unreadable", where=str(pack.path), says=says)
     for path, raw, payload in lists:
-        hasher = blake3(max_threads=blake3.AUTO)
+        hasher = new_hasher()
         for chunk, _ in chunks_of(payload):
             hasher.update((objects.packed.read(chunk) or (CHUNK, b""))[1])
         if hasher.digest() != raw:
@@ -146,7 +152,7 @@ def _check_whole(objects: ObjectStore) -> Iterator[Problem]:
         if not path.is_file() or len(digest) != 64 or path.parent.name != digest[:2]:
             yield Problem(kind="misnamed", where=str(path), says="this is not the name of an object")
             continue
-        hasher = blake3(max_threads=blake3.AUTO)
+        hasher = new_hasher()
         try:
             with open(path, "rb") as file:
                 for block in read_blocks(file):

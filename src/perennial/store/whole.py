@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from blake3 import blake3
-
 from perennial.store.failpoints import failpoint
 from perennial.store.files import Files
+from perennial.store.hashing import new_hasher
 from perennial.types import Digest
 
 __all__ = ["BLOCK_BYTES", "Whole", "read_blocks"]
@@ -36,7 +35,7 @@ class Whole:
         self._files.mkdirs(self._folder)
         self._sweep()
         temporary = self._folder / f"{secrets.token_hex(8)}.tmp"
-        hasher = blake3(max_threads=blake3.AUTO)
+        hasher = new_hasher()
         try:
             with self._files.append(temporary, exclusive=True, mode=0o444) as file:
                 for block in blocks:
@@ -58,7 +57,7 @@ class Whole:
 
     def is_sound(self, digest: Digest) -> bool:
         """Whether the file is there and holds what its name says."""
-        hasher = blake3(max_threads=blake3.AUTO)
+        hasher = new_hasher()
         try:
             with open(self.path(digest), "rb") as file:
                 for block in read_blocks(file):

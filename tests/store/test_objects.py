@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import os
+import random
+import threading
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from perennial.errors import Corrupt, Invalid, NotFound
+from perennial.store import chunking
+from perennial.store.objects import CHUNKED_BYTES, SMALL_BYTES, ObjectStore, digest_of
+from perennial.store.packs import FULL_BYTES
+from perennial.store.verify import check_objects
+from perennial.testing.crash import Acknowledge, run_in_child
+from perennial.types import Digest
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+SIZES = {
+    "nothing": 0,
+    "small": 100,
+    "largest small": SMALL_BYTES,
+    "smallest whole": SMALL_BYTES + 1,
+    "largest whole": CHUNKED_BYTES - 1,
+    "chunked": CHUNKED_BYTES,
+}
+
+
+def stored_bytes(objects: ObjectStore) -> int:
+    return sum(path.stat().st_size for path in objects.folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES.keys())
+def test_what_was_put_comes_back(objects: ObjectStore, tmp_path: Path, size: int) -> None:
+    data = noise(size)
+    (tmp_path / "source").write_bytes(data)
+    digest = objects.put_file(tmp_path / "source")
+    assert digest == objects.put(data) == digest_of(data) == blake3(data).hexdigest()
+    assert objects.get(digest) == data
+    assert objects.size(digest) == size
+    assert objects.has(digest)
+    objects.checkout(digest, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == data
+    assert list(objects.digests()) == [digest]
+    assert list(check_objects(objects)) == []
+    assert (objects.open_path(digest) is not None) == (SMALL_BYTES < size < CHUNKED_BYTES)
+
+
+@pytest.mark.parametrize("size", [100, SMALL_BYTES + 1, CHUNKED_BYTES])
+def test_same_bytes_twice_keep_one_copy(objects: ObjectStore, size: int) -> None:
+    objects.put(noise(size))
+    before = stored_bytes(objects)
+    objects.put(noise(size))
+    assert stored_bytes(objects) == before
+
+
+def test_many_are_put_with_one_flush_and_in_order(objects: ObjectStore) -> None:
+    many = [noise(4096, seed) for seed in range(200)] + [noise(SMALL_BYTES + 5), noise(4096, 3)]
+    digests = objects.put_many(many)
+    assert [objects.get(digest) for digest in digests] == many
+    assert len(list((objects.folder / "packs").iterdir())) == 1
+
+
+def test_a_table_lies_whole_however_large(objects: ObjectStore) -> None:
+    digest = objects.put(b"PAR1" + noise(CHUNKED_BYTES))
+    assert objects.open_path(digest) is not None
+
+
+def test_an_insertion_in_a_large_object_costs_what_it_adds(objects: ObjectStore) -> None:
+    first = noise(24 << 20)
+    objects.put(first)
+    before = stored_bytes(objects)
+    second = first[: 11 << 20] + noise(1 << 20, 2) + first[11 << 20 :]
+    assert objects.get(objects.put(second)) == second
+    assert stored_bytes(objects) - before < (1 << 20) + 3 * chunking.MAX_BYTES // 2
+
+
+@pytest.mark.parametrize("data", [bytes(9 << 20), b"0,1\n" * (3 << 20), noise(9 << 20), b"", b"x"], ids=len)
+def test_chunks_depend_on_content_only(data: bytes) -> None:
+    chunks = [bytes(chunk) for chunk in chunking.split([data])]
+    assert b"".join(chunks) == data
+    assert all(chunking.MIN_BYTES <= len(chunk) <= chunking.MAX_BYTES for chunk in chunks[:-1])
+    blocks = [data[at : at + 700_001] for at in range(0, len(data), 700_001)]
+    assert [bytes(chunk) for chunk in chunking.split(blocks)] == chunks
+
+
+def test_what_is_not_there_is_not_found(objects: ObjectStore, tmp_path: Path) -> None:
+    nothing = digest_of(b"never put")
+    assert not objects.has(nothing)
+    for ask in (objects.get, objects.size, lambda digest: objects.checkout(digest, tmp_path / "copy")):
+        with pytest.raises(NotFound):
+            ask(nothing)
+    with pytest.raises(NotFound):
+        objects.put_file(tmp_path / "nowhere")
+    assert not (tmp_path / "copy").exists()
+    assert not objects.delete(nothing)
+
+
+@pytest.mark.parametrize("text", ["", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "\n", "\0" * 64])
+def test_C01_text_that_is_no_digest_never_becomes_a_path(objects: ObjectStore, text: str) -> None:
+    for ask in (objects.get, objects.has, objects.size, objects.open_path, objects.delete):
+        with pytest.raises(Invalid):
+            ask(Digest(text))
+
+
+def test_readers_in_other_processes_find_what_was_just_put(objects: ObjectStore) -> None:
+    other = ObjectStore(objects.folder)
+    assert not other.has(digest_of(b"x"))
+    for number in range(3):
+        assert other.get(objects.put(b"%d" % number)) == b"%d" % number
+    assert objects.get(other.put(noise(SMALL_BYTES + 1))) == noise(SMALL_BYTES + 1)
+    other.close()
+
+
+def test_a_deleted_object_is_gone_for_all_and_its_bytes_are_overwritten(objects: ObjectStore) -> None:
+    marker = b"personal data, please erase"
+    digest, other = objects.put(marker), ObjectStore(objects.folder)
+    kept = objects.put(b"kept")
+    assert other.get(digest) == marker
+    other.put(b"a pack of its own")
+    assert objects.delete(digest)
+    for store in (objects, other, ObjectStore(objects.folder)):
+        assert not store.has(digest)
+        with pytest.raises(NotFound):
+            store.get(digest)
+        assert store.get(kept) == b"kept"
+    assert all(marker not in path.read_bytes() for path in objects.folder.rglob("*.pack"))
+    assert objects.put(marker) == digest
+    assert other.get(digest) == marker
+    assert list(check_objects(objects)) == []
+
+
+def test_packs_are_used_again_by_the_next_process(tmp_path: Path) -> None:
+    for number in range(5):
+        with ObjectStore(tmp_path) as store:
+            store.put(b"%d" % number)
+    assert len(list((tmp_path / "packs").iterdir())) == 1
+
+
+def test_a_full_pack_is_followed_by_another(objects: ObjectStore) -> None:
+    many = [number.to_bytes(8, "big") * (SMALL_BYTES // 8) for number in range(FULL_BYTES // SMALL_BYTES + 8)]
+    digests = objects.put_many(many)
+    digests.append(objects.put(b"last"))
+    assert len(list((objects.folder / "packs").iterdir())) == 2
+    with ObjectStore(objects.folder) as again:
+        assert [again.get(digest) for digest in digests] == [*many, b"last"]
+        assert again.put_many(many) == digests[:-1]
+    assert stored_bytes(objects) < FULL_BYTES + 10 * SMALL_BYTES
+
+
+def test_put_mends_a_damaged_copy(objects: ObjectStore) -> None:
+    small, whole = noise(500), noise(SMALL_BYTES + 1)
+    digests = objects.put_many([small, whole])
+    (pack,) = (objects.folder / "packs").iterdir()
+    flip(pack, 200)
+    path = objects.open_path(digests[1])
+    assert path is not None
+    path.chmod(0o644)
+    flip(path, 77)
+    for digest in digests:
+        with pytest.raises(Corrupt):
+            objects.get(digest)
+    assert objects.put_many([small, whole]) == digests
+    fresh = ObjectStore(objects.folder)
+    assert [fresh.get(digest) for digest in digests] == [small, whole]
+    assert list(check_objects(fresh)) == []
+
+
+def test_P4_checkout_of_a_damaged_object_writes_nothing(objects: ObjectStore, tmp_path: Path) -> None:
+    for size in (100, SMALL_BYTES + 1, CHUNKED_BYTES):
+        digest = objects.put(noise(size, size))
+        path = objects.open_path(digest) or next((objects.folder / "packs").iterdir())
+        path.chmod(0o644)
+        flip(path, path.stat().st_size - 40 - size // 2 if path.suffix == ".pack" else size // 2)
+        with pytest.raises(Corrupt):
+            objects.checkout(digest, tmp_path / "copy")
+        assert [path.name for path in tmp_path.iterdir()] == ["objects"]
+
+
+def test_many_threads_put_at_once(objects: ObjectStore) -> None:
+    wrong: list[int] = []
+
+    def work(worker: int) -> None:
+        for number in range(50):
+            data = b"%d" % (worker % 3 * 1000 + number)  # some bytes are put by several threads at once
+            if objects.get(objects.put(data)) != data:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert list(check_objects(objects)) == []
+
+
+def test_F10_eight_processes_put_at_once_and_each_finds_all(tmp_path: Path) -> None:
+    def work(worker: int) -> None:
+        with ObjectStore(tmp_path) as store:
+            for number in range(40):
+                store.put(b"%d" % (worker % 4 * 100 + number))
+                store.put(noise(SMALL_BYTES + 1, number % 3))
+
+    children = []
+    for worker in range(8):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                work(worker)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 8
+    with ObjectStore(tmp_path) as store:
+        expected = {digest_of(b"%d" % (group * 100 + number)) for group in range(4) for number in range(40)}
+        expected |= {digest_of(noise(SMALL_BYTES + 1, seed)) for seed in range(3)}
+        assert set(store.digests()) == expected
+        assert list(check_objects(store)) == []
+
+
+def test_what_a_killed_process_left_half_written_is_swept_later(tmp_path: Path) -> None:
+    def work(acknowledge: Acknowledge) -> None:
+        ObjectStore(tmp_path).put(noise(SMALL_BYTES + 1))
+
+    assert run_in_child(work, "objects.whole.written=kill").was_killed
+    (left,) = (tmp_path / "whole").glob("*.tmp")
+    ObjectStore(tmp_path).put(noise(SMALL_BYTES + 2))
+    assert left.exists()  # it might belong to a process that lives
+    os.utime(left, (0, 0))
+    ObjectStore(tmp_path).put(noise(SMALL_BYTES + 3))
+    assert not left.exists()
+
+
+def flip(path: Path, at: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
