@@ -97,7 +97,7 @@ def _settle(policy: RetrainPolicy, situation: Situation, found: list[Proposal]) 
     answers: list[Proposal] = []
     answered = {decision.key for decision in situation.decisions}
     wait = _wait(policy, situation)
-    is_chosen = False
+    chosen: list[Proposal] = []
     for proposal in found:
         if proposal.verdict == "no":
             answers.append(proposal)
@@ -105,13 +105,13 @@ def _settle(policy: RetrainPolicy, situation: Situation, found: list[Proposal]) 
             key = f"{proposal.key}/waits"
             if key not in answered:
                 answers.append(_no(proposal.trigger, key, f"not now, {wait}: {proposal.reason}", proposal.evidence))
-        elif is_chosen:
+        elif chosen:
             reason = f"answered by the training decided at the same time: {proposal.reason}"
             answers.append(_no(proposal.trigger, proposal.key, reason, proposal.evidence))
         else:
-            answers.append(proposal)
-            is_chosen = True
-    return answers
+            chosen.append(proposal)
+    # The training last: whoever is killed before it was recorded gives the same answers to what is left.
+    return [*answers, *chosen]
 
 
 def _wait(policy: RetrainPolicy, situation: Situation) -> str:
