@@ -89,16 +89,13 @@ def lossy(port: int) -> Generator[int]:
     """A way to the server on which the first answer gets lost."""
 
     def carry() -> None:
-        for turn in range(2):
+        for is_cut in (True, False):
             near, _ = entry.accept()
             with near, socket.create_connection(("127.0.0.1", port)) as far:
-                while request := near.recv(65536):
-                    far.sendall(request)
-                    if far in select.select([far], [], [], 0.2)[0]:
-                        answer = far.recv(65536)
-                        if turn == 0:
-                            break
-                        near.sendall(answer)
+                while data := (source := select.select([near, far], [], [])[0][0]).recv(65536):
+                    if source is far and is_cut:
+                        break
+                    (near if source is far else far).sendall(data)
 
     with socket.create_server(("127.0.0.1", 0)) as entry:
         carrier = threading.Thread(target=carry)

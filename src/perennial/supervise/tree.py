@@ -141,6 +141,9 @@ class Tree:
                 env=None if child.environment is None else {**os.environ, **child.environment},
                 process_group=0,  # Ctrl-C reaches this process alone, which then stops the others in order
             )
+        before = self._running.get(child.name)
+        if before is not None and before.process.stdin is not None:
+            before.process.stdin.close()
         self._running[child.name] = _Running(child, process, time.monotonic(), pause_s)
         threading.Thread(target=self._report_end, args=(child.name, process), daemon=True).start()
         self._changed({name: held.process.pid for name, held in self._running.items()})
