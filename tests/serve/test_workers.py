@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import psutil
+import pytest
 
 
 def answered(replies: list[Any]) -> list[tuple[float, dict[str, Any]]]:
@@ -22,7 +23,7 @@ def test_F19_a_killed_worker_costs_no_request(place: Any) -> None:
     service = place.serve()
     place.applied()
     load = place.load(service)
-    for _ in range(3):
+    for _ in range(2):
         before = len(load.replies)
         place.until(lambda before=before: len(load.replies) > before + 20, "progress of the clients")
         (worker,) = service.workers()
@@ -40,7 +41,7 @@ def test_F19_a_killed_worker_costs_no_request(place: Any) -> None:
 def test_P1_every_answer_is_in_the_segments_after_kill_9_of_the_service_under_load(place: Any) -> None:
     place.desire(place.endpoint(live=place.arm(1)))
     got: dict[str, float] = {}
-    for _ in range(3):
+    for _ in range(2):
         service = place.serve()
         place.applied()
         load = place.load(service)
@@ -129,6 +130,28 @@ def test_S10_sigterm_lets_requests_in_flight_finish_and_exits_0(place: Any) -> N
     asking.join()
     assert replies[0].status == 200
     place.until(lambda: not any(map(_runs, workers)), "the end of the workers")
+
+
+@pytest.mark.skipif(not hasattr(psutil, "RLIMIT_FSIZE"), reason="limits of another process are Linux's")
+def test_P3_an_answer_that_cannot_be_written_down_is_not_given_and_is_counted(place: Any) -> None:
+    place.desire(place.endpoint(live=place.arm(1)))
+    service = place.serve()
+    place.applied()
+    assert service.predict({"person": "p", "x": 1}).status == 200
+    process = psutil.Process(service.process.pid)
+    unlimited = process.rlimit(psutil.RLIMIT_FSIZE)
+    (segment,) = place.segments.glob("*.seg")
+    process.rlimit(psutil.RLIMIT_FSIZE, (segment.stat().st_size + 10, unlimited[1]))  # the disk takes ten bytes more
+    refused = service.predict({"person": "p", "x": 2})
+    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    assert "could not be written down" in refused.json["message"]
+    status = service.status()
+    assert (status["received"], status["stored"], status["dropped"], status["pending"]) == (2, 1, 1, 0)
+    assert "could not be written down" in status["problem"]
+    process.rlimit(psutil.RLIMIT_FSIZE, unlimited)
+    assert service.predict({"person": "p", "x": 3}).status == 200
+    assert service.status()["problem"] is None
+    assert [frame.inputs[0]["x"] for frame in place.predicted()] == [1.0, 3.0]
 
 
 def test_with_die_with_parent_it_ends_when_its_standard_input_does(place: Any) -> None:

@@ -52,8 +52,8 @@ class PredictionReader:
         """One row per prediction with since <= at < until, ordered by (at, key, row, id).
 
         Columns: those of `tables.PREDICTED`; `shadow_prediction`, `shadow_value`, `shadow_error`, `shadow_latency_us`
-        of the shadow version, null while it has not answered; `label`, `label_value`, `label_at`, `label_seq`, `label_revision` of the
-        latest label that came before `until`, null without one.
+        of the shadow version, null while it has not answered; `label`, `label_value`, `label_at`, `label_seq`,
+        `label_revision` of the latest label that came before `until`, null without one.
         """
         made = self._rows(endpoint, "prediction", since, until)
         shadow = self._rows(endpoint, "shadow", since, until).select(

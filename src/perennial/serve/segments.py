@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from perennial.errors import StoreError
+from perennial.errors import Corrupt
 from perennial.store.files import AppendFile, Files, store_error
 from perennial.types import Micros
 
@@ -79,15 +79,23 @@ class SegmentWriter:
         frame = _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
         try:
             if self._end > ROTATE_BYTES:
-                self._full.append(self._file)
+                full = self._file
                 self._begin()
+                self._full.append(full)
             self._file.write(frame)
         except OSError as error:
-            self._file.truncate(self._end)
+            self._undo()
             raise store_error("a prediction could not be written down", error, self._file.path) from error
         place = Place(self._file.path, self._end)
         self._end += len(frame)
         return place
+
+    def _undo(self) -> None:
+        """Take back half a frame; if that fails as well, nothing may follow it, so the next frame begins a segment."""
+        try:
+            self._file.truncate(self._end)
+        except OSError:
+            self._end = ROTATE_BYTES + 1
 
     def sync(self) -> None:
         """Make everything appended before this call durable."""
@@ -143,13 +151,15 @@ def read_frame(place: Place) -> bytes:
     """The payload of one frame.
 
     Raises:
-        StoreError: It is not there, or its checksum is wrong.
+        Corrupt: It is not there, or its checksum is wrong.
     """
-    with place.path.open("rb") as file:
-        file.seek(place.start)
-        head = file.read(_HEAD.size)
-        length, crc = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 0)
-        payload = file.read(length)
+    payload, length, crc = b"", 0, 0
+    if place.path.is_file():
+        with place.path.open("rb") as file:
+            file.seek(place.start)
+            head = file.read(_HEAD.size)
+            length, crc = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 0)
+            payload = file.read(length)
     if not payload or len(payload) < length or zlib.crc32(payload) != crc:
-        raise StoreError(f"no whole frame at byte {place.start}", where=str(place.path), remedy="perennial verify")
+        raise Corrupt(f"no whole frame at byte {place.start}", where=str(place.path), remedy="perennial verify")
     return payload

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from perennial.clock import Clock
-from perennial.errors import Conflict, Invalid, NotFound, StoreError, Unavailable
+from perennial.errors import Conflict, Corrupt, Invalid, NotFound, StoreError, Unavailable
 from perennial.models.signature import Requests, Signature
 from perennial.serve.frames import Output, Predicted, Row, Shadowed, row_ids
 from perennial.serve.journal import Debt, Journal
@@ -77,6 +77,7 @@ class PredictionService:
         self._spec = Spec()
         self._spec_problem: str | None = None
         self._write_problem: str | None = None
+        self._sync_problem: str | None = None
         self._has_spec = False
         self._applied = 0
         self._routes: dict[str, _Route] = {}
@@ -223,7 +224,11 @@ class PredictionService:
     async def _pay_one(self, slot: tuple[str, int], debt: Debt) -> bool:
         """Answer for the shadow version and write it down; False while its worker is not ready."""
         worker, is_leaving = self._payer(*slot)
-        asked = self._journal.read(debt.place)
+        try:
+            asked = self._journal.read(debt.place)
+        except Corrupt as damage:  # nothing can be answered any more, and `verify` names it
+            log.error("%s", damage)
+            return True
         error = "the version left the endpoint"
         started = time.perf_counter_ns()
         outputs: list[Output] | None = None
@@ -264,7 +269,11 @@ class PredictionService:
                 reported_at = now
                 if self.stored != unsynced:
                     unsynced = self.stored
-                    await loop.run_in_executor(self._disk, self._journal.sync)
+                    try:
+                        await loop.run_in_executor(self._disk, self._journal.sync)
+                    except OSError as error:  # said until the end: a flush that failed once is not believed again
+                        self._sync_problem = f"answers may not survive a power cut: {error}"
+                        log.error("%s", self._sync_problem)
                 for slot in self._debts:  # what could not be written then may be written now
                     self._pay(*slot)
                 self._report()
@@ -372,7 +381,12 @@ class PredictionService:
             route = self._routes.get(name)
             versions = {arm: told.version for arm, told in route.spec.arms().items()} if route else {}
             endpoints[name] = EndpointStatus(**versions, problem=self._problems.get(name))
-        said = self._spec_problem or self._write_problem or "; ".join(f"{k}: {v}" for k, v in self._problems.items())
+        said = (
+            self._spec_problem
+            or self._write_problem
+            or self._sync_problem
+            or "; ".join(f"{k}: {v}" for k, v in self._problems.items())
+        )
         return ServingStatus(
             revision=self._applied, seen=self._spec.revision, pid=os.getpid(), address=self._address,
             ready=self.is_ready, endpoints=endpoints, received=self.received, stored=self.stored, dropped=self.dropped,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from perennial.errors import Corrupt
 from perennial.serve.frames import Output, Row
 from perennial.types import Digest
 
@@ -64,10 +65,13 @@ def main(arguments: list[str]) -> None:
 
 
 def _warm(package: Digest, cache: Path, objects: Path) -> tuple[Predictor, list[str]]:
-    from perennial.models.package import Predictor, checkout
-    from perennial.store.objects import ObjectStore
+    from perennial.models.package import MANIFEST, Predictor, checkout
+    from perennial.store.objects import ObjectStore, digest_of
 
-    predictor = Predictor.load(checkout(package, ObjectStore(objects), cache))
+    folder = checkout(package, ObjectStore(objects), cache)
+    if digest_of((folder / MANIFEST).read_bytes()) != package:
+        raise Corrupt("the manifest of a model package differs from its digest", where=str(folder))
+    predictor = Predictor.load(folder)
     return predictor, predictor.check_golden()
 
 

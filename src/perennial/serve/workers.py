@@ -136,8 +136,14 @@ class Worker:
             self._process.end()
 
     def _start(self) -> None:
-        if not self._is_stopping or self._waiting:
+        if self._is_stopping and not self._waiting:
+            return
+        try:
             self._process = _Process(self._arguments, self)
+        except OSError as error:  # no memory or no processes left
+            self.problem = f"no worker process can be started: {error}"
+            log.error("%s: %s", self.name, self.problem)
+            self._loop.call_later(BACKOFF_S[-1], self._start)
 
     def on_hello(self, hello: Hello) -> None:
         self.problem = hello.problem
