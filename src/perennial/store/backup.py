@@ -82,6 +82,7 @@ def _copied(source: Path, target: Path, files: Files) -> Path:
     try:
         if partial.exists():
             shutil.rmtree(partial)  # of an attempt that was killed
+        files.mkdirs(partial)
         for name in _BEFORE_RECORDS:
             _copy(source / name, partial / name, files)
         copy_database(source / "records.db", partial / "records.db", files=files)

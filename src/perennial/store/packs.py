@@ -23,7 +23,7 @@ from pathlib import Path
 from perennial.store.failpoints import failpoint
 from perennial.store.files import AppendFile, Files
 
-__all__ = ["CHUNK", "DEAD", "LIST", "OBJECT", "Frame", "Pack", "PackWriter", "mark_dead", "scan"]
+__all__ = ["CHUNK", "DEAD", "LIST", "OBJECT", "Frame", "Pack", "PackWriter", "has_cut_tail", "mark_dead", "scan"]
 
 MAGIC = b"PERPACK\x01"
 MARK = b"\xf5PF"
@@ -155,7 +155,7 @@ class PackWriter:
             fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for _ in scan(pack):  # somebody may have appended before we had the lock
                 pass
-            if _is_cut_frame(pack):
+            if pack.size() > pack.scanned and has_cut_tail(pack):
                 file.truncate(pack.scanned)
                 file.fsync()
         except BlockingIOError:
@@ -248,10 +248,17 @@ def mark_dead(file: AppendFile, frames: Iterable[Frame]) -> None:
     file.fsync()
 
 
-def _is_cut_frame(pack: Pack) -> bool:
-    """Whether what follows the last frame is the beginning of one, as a killed writer leaves it."""
-    rest = os.pread(pack.descriptor, HEADER.size, pack.scanned)
-    if len(rest) < HEADER.size:
-        return MARK.startswith(rest[:3])
-    mark, _, length, digest, checksum = HEADER.unpack(rest)
-    return mark == MARK and checksum == _checksum(length, digest)
+def has_cut_tail(pack: Pack) -> bool:
+    """Whether what follows the last frame is what a killed writer or a power loss leaves: nobody was promised it.
+
+    That is the beginning of a frame, or zeros where bytes never reached the disk; anything else is damage.
+    """
+    size = pack.size() - pack.scanned
+    header = os.pread(pack.descriptor, min(size, HEADER.size), pack.scanned)
+    if len(header) < HEADER.size and header[: len(MARK)] == MARK[: len(header)]:
+        return True
+    if len(header) == HEADER.size:
+        mark, _, length, digest, checksum = HEADER.unpack(header)
+        if mark == MARK and checksum == _checksum(length, digest):
+            return True
+    return not any(os.pread(pack.descriptor, size, pack.scanned))

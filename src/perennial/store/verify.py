@@ -18,7 +18,7 @@ from perennial.errors import PerennialError
 from perennial.store.events import Events
 from perennial.store.hashing import new_hasher
 from perennial.store.objects import ObjectStore, chunks_of
-from perennial.store.packs import CHUNK, DEAD, LIST, OBJECT, scan
+from perennial.store.packs import CHUNK, DEAD, LIST, OBJECT, has_cut_tail, scan
 from perennial.store.records import Records
 from perennial.store.tables import Expand, import_tables
 from perennial.store.whole import read_blocks
@@ -82,12 +82,14 @@ def check_records(records: Records) -> Iterator[Problem]:
                 yield Problem(kind="records", where=str(records.path), says=says)
 
 
-def check_references(records: Records, objects: ObjectStore, named: set[Digest]) -> Iterator[Problem]:
+def check_references(
+    records: Records, objects: ObjectStore, named: set[Digest], *, tables: sa.MetaData | None = None
+) -> Iterator[Problem]:
     """Every object that a record, or a manifest that a record names, speaks of and that is not there.
 
     Adds what is spoken of to `named`.
     """
-    for table in import_tables().sorted_tables:
+    for table in (tables or import_tables()).sorted_tables:
         for column in table.columns:
             if not column.info.get("object"):
                 continue
@@ -135,6 +137,8 @@ def _check_packs(objects: ObjectStore) -> Iterator[Problem]:
             elif frame.kind != DEAD:
                 says = f"object {name} is marked as of kind {frame.kind!r}, which there is not"
                 yield Problem(kind="damaged", where=str(pack.path), says=says, digest=name)
+        if pack.size() > pack.scanned and not has_cut_tail(pack):
+            pack.damage.append(f"bytes {pack.scanned} to {pack.size()} are not readable")
         for says in pack.damage:
             yield Problem(kind="unreadable", where=str(pack.path), says=says)
     for path, raw, payload in lists:
