@@ -142,7 +142,7 @@ assert "sklearn" not in sys.modules, "a step imported what only training uses"
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "again"),
+    "file, old, new, again",
     [
         ("loop.py", "LIMIT = 10", "LIMIT = 11", {"kept"}),
         ("loop.py", "LIMIT = 10", "LIMIT = 10  # rows", set()),

@@ -42,6 +42,8 @@ class _SlicedModule(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if self._bundle.provide(self, name):
             return self.__dict__[name]
+        if "__getattr__" not in self.__dict__ and self._bundle.provide(self, "__getattr__"):
+            return getattr(self, name)  # the module's own
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=self)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -117,7 +119,7 @@ class BundleModules(MetaPathFinder, Loader):
 
     def provide(self, module: ModuleType, name: str) -> bool:
         """Run what this name of the module needs; says whether the module has it now."""
-        if self._whole or (name not in self.code.module(module.__name__).names and name in self._needed_whole):
+        if self._whole or name not in self.code.module(module.__name__).names:
             return False
         self._run(module, [name])
         return name in module.__dict__

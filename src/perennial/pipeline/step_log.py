@@ -55,10 +55,11 @@ class StepLog:
     What libraries write in C, past Python's streams, goes to the terminal only.
     """
 
-    def __init__(self, mask: Mask) -> None:
+    def __init__(self, mask: Mask, *, max_lines: int = MAX_LINES) -> None:
         self._mask = mask
+        self._half = max_lines // 2
         self._first: list[str] = []
-        self._last: deque[str] = deque(maxlen=MAX_LINES // 2)
+        self._last: deque[str] = deque(maxlen=self._half)
         self._count = 0
         self._stack = ExitStack()
         self._tees: list[_Tee] = []
@@ -87,7 +88,7 @@ class StepLog:
         masked = self._mask(text)
         for line in masked.splitlines(keepends=True):
             self._count += 1
-            (self._first if len(self._first) < MAX_LINES // 2 else self._last).append(line)
+            (self._first if len(self._first) < self._half else self._last).append(line)
         return masked
 
     def data(self) -> bytes:

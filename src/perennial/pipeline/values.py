@@ -56,7 +56,7 @@ def store_value(
         return Value(kind=kind, digest=objects.put(data), logical_digest=_identity(kind, identity))
     try:
         data, names = _pickled(value, frozenset(projects))
-    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
+    except Exception as error:  # an object of the user's or a library's may raise anything when it is pickled
         raise DataError(
             f"a result of type {type(value).__name__} cannot be stored: {error}",
             remedy="return a data frame, an array, or an object that pickle can write",
