@@ -9,6 +9,8 @@ from perennial.cli.names import model_at
 from perennial.cli.output import common, emit
 from perennial.errors import NotFound
 
+__all__ = ["arguments", "decide", "run"]
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     common(parser)

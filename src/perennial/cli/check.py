@@ -7,8 +7,9 @@ import argparse
 import msgspec
 
 from perennial.cli.output import emit
-from perennial.cli.run import arguments as arguments
-from perennial.cli.run import turn, verdict_lines
+from perennial.cli.run import arguments, turn, verdict_lines
+
+__all__ = ["arguments", "run"]
 
 
 def run(options: argparse.Namespace) -> int:

@@ -11,6 +11,8 @@ from perennial.cli.output import emit, moment, table
 from perennial.cli.verbs import Verbs
 from perennial.errors import Invalid
 
+__all__ = ["arguments"]
+
 COLUMNS = {
     "dataset": "dataset",
     "state": "state",

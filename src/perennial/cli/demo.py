@@ -7,6 +7,8 @@ from pathlib import Path
 
 from perennial.cli.output import common
 
+__all__ = ["arguments", "run"]
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     common(parser)

@@ -8,7 +8,10 @@ from typing import Any
 
 from perennial.cli.names import model_at
 from perennial.cli.output import common, emit, progress
+from perennial.cli.tables import read_table
 from perennial.errors import Invalid, NotFound
+
+__all__ = ["arguments", "run"]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +21,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--because", default="deployed by hand", help="why; kept in the time line")
     parser.add_argument("--name", help="for a FILE: the model's name")
     parser.add_argument("--sample", type=Path, help="for a FILE: a table of some input rows (Parquet or CSV)")
+    parser.add_argument("--target", help="for a FILE: the sample's column with the true values, if it has one")
+    parser.add_argument("--key", help="for a FILE: the sample's column that names the entity, if it has one")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,18 +50,31 @@ def run(options: argparse.Namespace) -> int:
 
 def _bring_in(options: argparse.Namespace) -> int:
     if not (options.name and options.sample):
-        raise Invalid(
-            "a fitted model needs --name and --sample", remedy="perennial deploy model.pkl --name X --sample x.parquet"
+        what = "a fitted model needs --name and --sample"
+        raise Invalid(what, remedy="perennial deploy model.pkl --name X --sample x.parquet")
+    from perennial.api.connect import open
+    from perennial.models.importing import import_model
+    from perennial.store.actor import system_user
+    from perennial.tracking.environment import environment_text
+
+    file = Path(options.model)
+    with progress("reading the model"), open(options.home, origin="cli") as workspace:
+        package = import_model(
+            file,
+            read_table(options.sample),
+            objects=workspace.objects,
+            environment=environment_text(),
+            provenance={"file": file.name, "person": system_user()},
+            target=options.target,
+            key=options.key,
+        )
+        version = workspace.models.register(
+            name=options.name, package=package, origin="imported", reason=f"brought in from {file.name}"
         )
     import msgspec
 
-    from perennial.api.connect import open
-    from perennial.renew.training import import_model
-
-    with progress("reading the model") as change, open(options.home, origin="cli") as workspace:
-        outcome = import_model(workspace, Path(options.model), options.name, options.sample, change)
-    line = f"{outcome.name} version {outcome.version} is {outcome.state}; its code runs once approved:"
-    emit(options, msgspec.to_builtins(outcome), [line, f"  perennial approve {outcome.name}@{outcome.version}"])
+    line = f"{version.name} version {version.version} is {version.state}; its code runs once approved:"
+    emit(options, msgspec.to_builtins(version), [line, f"  perennial approve {version.name}@{version.version}"])
     return 0
 
 

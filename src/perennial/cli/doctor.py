@@ -17,6 +17,8 @@ from perennial.cli.output import common, emit
 from perennial.errors import PerennialError
 from perennial.store.workspace_folder import WorkspaceFolder
 
+__all__ = ["arguments", "run"]
+
 RESERVE_BYTES, RESERVE_SHARE = 1 << 30, 0.05
 MENDED_SQLITE = (3, 51, 3)  # from here on two connections may write and checkpoint at once without harm
 

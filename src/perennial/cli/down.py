@@ -10,6 +10,8 @@ import time
 from perennial.cli.output import common, emit, progress
 from perennial.errors import Failure
 
+__all__ = ["arguments", "run"]
+
 PATIENCE_S = 90.0
 
 

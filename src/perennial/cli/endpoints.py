@@ -8,6 +8,8 @@ from typing import Any
 from perennial.cli.output import emit, moment, table
 from perennial.cli.verbs import Verbs
 
+__all__ = ["arguments"]
+
 STATUS = {"name": "endpoint", "live": "live", "live_since": "since", "previous": "before", "under_way": "under way"}
 HISTORY = {name: name for name in ("version", "against", "state", "started", "ended", "verdict")}
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from perennial.cli.output import common, emit
 
+__all__ = ["arguments", "run"]
+
 DEFAULT = "iris"  # runs as it is
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from perennial.cli.output import emit, progress
+from perennial.cli.tables import read_table
 from perennial.cli.verbs import Verbs
 from perennial.errors import Invalid
 
-if TYPE_CHECKING:
-    import polars as pl
+__all__ = ["arguments"]
 
 BATCH = 10_000
-READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".ndjson": "read_ndjson", ".jsonl": "read_ndjson"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +31,7 @@ def read_in(options: argparse.Namespace) -> int:
     from perennial.api.connect import calls
 
     file: Path = options.file
-    frame = _read(file, options.id)
+    frame = read_table(file, texts=[options.id])
     for column in (options.id, options.label):
         if column not in frame.columns:
             raise Invalid(
@@ -56,19 +55,3 @@ def read_in(options: argparse.Namespace) -> int:
             total = {name: total[name] + report[name] for name in total}
     emit(options, total, [f"{total['accepted']} accepted ({total['revised']} changed), {total['repeated']} were known"])
     return 0
-
-
-def _read(file: Path, id_column: str) -> pl.DataFrame:
-    import polars
-
-    reader = READERS.get(file.suffix.lower())
-    if reader is None:
-        raise Invalid(
-            f"cannot read {file.suffix or 'a file without suffix'}", where=str(file), remedy=f"use {', '.join(READERS)}"
-        )
-    try:
-        if reader == "read_csv":  # an id of digits alone would else be read as a number
-            return polars.read_csv(file, schema_overrides={id_column: polars.String})
-        return getattr(polars, reader)(file)
-    except (OSError, polars.exceptions.PolarsError) as error:
-        raise Invalid(f"cannot read the labels: {error}", where=str(file)) from error

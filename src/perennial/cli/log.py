@@ -8,6 +8,8 @@ from typing import Any
 
 from perennial.cli.output import common, emit, moment
 
+__all__ = ["arguments", "lines", "run"]
+
 PAGE = 1000
 
 

@@ -10,6 +10,8 @@ from perennial.cli.names import model_at
 from perennial.cli.output import emit, moment, table
 from perennial.cli.verbs import Verbs
 
+__all__ = ["arguments"]
+
 COLUMNS = {"model": "model", "state": "state", "alias": "alias", "at": "registered", "decided_by": "decided by"}
 DETAILS = ("reason", "origin", "run_id", "dataset", "dataset_version", "package", "bundle", "decided_by", "comment")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from perennial.cli.approve import arguments as arguments
-from perennial.cli.approve import decide
+from perennial.cli.approve import arguments, decide
+
+__all__ = ["arguments", "run"]
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,6 +6,8 @@ import argparse
 
 from perennial.cli.output import common, emit
 
+__all__ = ["arguments", "run"]
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     common(parser)

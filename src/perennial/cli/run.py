@@ -12,6 +12,8 @@ from perennial.cli.output import common, emit, progress, say
 if TYPE_CHECKING:
     from perennial.renew.training import Outcome
 
+__all__ = ["arguments", "run", "turn", "verdict_lines"]
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     common(parser)
@@ -46,7 +48,9 @@ def _told(outcome: Outcome) -> object:
 
 
 def _lines(outcome: Outcome) -> Iterable[str]:
-    yield f"{outcome.name} version {outcome.version}: {outcome.state}  (run {outcome.run_id})"
+    steps = f"ran {', '.join(outcome.ran) or 'nothing'}; unchanged: {', '.join(outcome.cached) or 'nothing'}"
+    yield f"{outcome.name} version {outcome.version}: {outcome.state}{'' if outcome.is_new else ', as before'}"
+    yield f"  run {outcome.run_id}: {steps}"
     yield from verdict_lines(outcome)
     if outcome.state == "candidate":
         yield f"to go on: perennial approve {outcome.name}@{outcome.version}"

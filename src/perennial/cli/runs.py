@@ -9,6 +9,8 @@ from typing import Any
 from perennial.cli.output import emit, moment, table
 from perennial.cli.verbs import Verbs
 
+__all__ = ["arguments"]
+
 COLUMNS = {"id": "run", "loop": "loop", "kind": "kind", "status": "status", "started": "started", "reason": "reason"}
 
 

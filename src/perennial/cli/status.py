@@ -8,6 +8,8 @@ from typing import Any
 
 from perennial.cli.output import common, emit, moment, table
 
+__all__ = ["arguments", "run"]
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     common(parser)

@@ -12,6 +12,8 @@ from typing import Any
 
 from perennial.cli.output import common, emit, progress
 
+__all__ = ["arguments", "run"]
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     common(parser)

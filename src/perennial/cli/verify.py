@@ -11,6 +11,8 @@ from perennial.cli.output import common, emit, progress
 if TYPE_CHECKING:
     from perennial.store.verify import Verification
 
+__all__ = ["arguments", "run"]
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     common(parser)
