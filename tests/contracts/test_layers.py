@@ -34,6 +34,7 @@ ROWS = (
     ("tracking", "pipeline"),
     ("data",),
     ("loop",),
+    ("templates",),
     ("store",),
     ("stats",),
     ("errors", "types", "clock", "ids", "config"),

@@ -49,7 +49,8 @@ def _run(ws: Workspace, stop: threading.Event) -> None:
     holder = _name(os.getpid())
     while not stop.is_set():
         try:
-            job = ws.renew.claim(holder=holder, gone=_gone(ws, holder))
+            # To look costs a read; to claim, a transaction.
+            job = ws.renew.claim(holder=holder, gone=_gone(ws, holder)) if ws.renew.jobs(state="open") else None
         except PerennialError as error:
             _log.warning("not now: %s", error)
             job = None

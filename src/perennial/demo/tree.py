@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from perennial.errors import Failure, Unavailable, error_named
 from perennial.serve.spec import read_status
+from perennial.store.files import LocalFiles
 from perennial.store.workspace_folder import WorkspaceFolder
 
 __all__ = ["Client", "Up"]
@@ -42,13 +43,13 @@ class Up:
             return
         if self._process is not None and self._process.returncode == 2:
             raise Failure("perennial up refuses to start", where=str(self._log), remedy="its last lines say why")
-        with self._log.open("ab") as log:  # the child's own output; nothing of the store
+        with LocalFiles().append(self._log, mode=0o600) as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "perennial", "up", "--port", "0", "--serving-port", "0"],
                 cwd=self._project,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=log.descriptor,
+                stderr=log.descriptor,
             )
 
     @property

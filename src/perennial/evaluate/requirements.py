@@ -30,7 +30,7 @@ SCALE_QUANTILE, SCALE_FACTOR = 0.95, 1.5  # of the absolute loss differences: be
 MONOTONE_ROWS = 100
 MONOTONE_STEPS = 10
 MONOTONE_SLACK = 0.01  # of the answers' spread: a step against the direction smaller than this is rounding, not a trend
-LATENCY_ROWS = 200
+LATENCY_ROWS = 100
 LATENCY_ROUNDS = 3  # the quietest of three rounds: the machine's own noise is not the model's latency
 
 

@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 QUANTILE = 0.995  # losses and residuals beyond this quantile of the held-out rows are clipped
 UPPER_BOUND_PROB = 0.975
 SHIFT_ALPHA = 0.05
+QUIET = 86_400_000_000  # microseconds of event time: a broken model alarms again and again, and is told once a day
 RECENT_ROWS = 200  # labels that a finding tells the mean of; part of the state, so that batches make no difference
 
 
@@ -137,6 +138,7 @@ def detect_drop(
     fed = zip(at, losses.tolist(), signed.tolist(), strict=True)
     rows = [*kept, *([int(moment), loss, residual] for moment, loss, residual in fed)]
     states: dict[str, Any] = {"recent": rows[-RECENT_ROWS:]}
+    told: dict[str, int] = dict(before.get("told", {}))
     found: list[NewFinding] = []
     for name, (design, values) in streams.items():
         held = stats.State.from_dict(before[name]) if name in before else design.start()
@@ -148,8 +150,12 @@ def detect_drop(
                 break
             start += step.alarm + 1
             recent = np.asarray(rows[: len(kept) + start][-RECENT_ROWS:])
-            found.append(_drop(reference, design, name, version, held, step.evidence, recent))
+            moment = int(recent[-1, 0])
+            if moment >= told.get(name, moment - QUIET) + QUIET:
+                told[name] = moment
+                found.append(_drop(reference, design, name, version, held, step.evidence, recent))
         states[name] = held.as_dict()
+    states["told"] = told
     return DetectorStep(state=states, found=found)
 
 

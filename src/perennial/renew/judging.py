@@ -91,7 +91,12 @@ def _live(
     if any(name not in fitted.test.column_names for name in needed) or not fresh.any():
         return live, None, None
     rows = cast(pl.DataFrame, pl.from_arrow(fitted.test.select(needed))).filter(pl.Series(fresh))
-    return live, Answers.of(predictor.predict(predictor.frame(_records(rows))), predictor.signature.task), fresh
+    outputs = predictor.predict(predictor.frame(_records(rows)))
+    # Rows that the live version cannot answer at all are no ground for comparison, and no reason to keep it either.
+    answered = ["error" not in output for output in outputs]
+    fresh[np.flatnonzero(fresh)] = answered
+    kept = [output for output, is_answered in zip(outputs, answered, strict=True) if is_answered]
+    return live, Answers.of(kept, predictor.signature.task) if kept else None, fresh
 
 
 def _fresh(rooms: Rooms, declaration: Declaration, fitted: Fitted, live: ModelVersion) -> NDArray[np.bool_]:
@@ -101,7 +106,7 @@ def _fresh(rooms: Rooms, declaration: Declaration, fitted: Fitted, live: ModelVe
         moments = test.column(declaration.time)
         if pa.types.is_temporal(moments.type):
             moments = moments.cast(pa.timestamp("us")).cast(pa.int64())
-        return moments.to_numpy() > live.trained_until
+        return np.array(moments.to_numpy() > live.trained_until)
     if live.dataset is None or live.dataset_version is None:
         return np.zeros(test.num_rows, dtype=np.bool_)
     seen = rooms.data.get(name=live.dataset, version=live.dataset_version)

@@ -37,7 +37,7 @@ def reconcile(rooms: Rooms, now: Micros) -> str:
     if revision and (status is None or status.revision < revision):
         says = status.problem if status is not None and status.problem else "it is loading"
         return f"the prediction service does not serve revision {revision} yet: {says}"
-    running = [job for job in rooms.renew.jobs() if job.state in {"queued", "running"}]
+    running = rooms.renew.jobs(state="open")
     return f"{running[0].loop} is being trained" if running else ""
 
 
@@ -123,7 +123,7 @@ def _decide(rooms: Rooms, declaration: Declaration, endpoint: Endpoint, observer
         return False
     history = rooms.endpoints.history(name=endpoint.name)
     ends = [rollout.ended for rollout in history if rollout.ended is not None and rollout.against is not None]
-    jobs = [job for job in rooms.renew.jobs(loop=endpoint.name) if job.state in {"queued", "running"}]
+    jobs = rooms.renew.jobs(loop=endpoint.name, state="open")
     under_way = endpoint.rollout
     busy = "a training is under way" if jobs else ""
     if under_way is not None:

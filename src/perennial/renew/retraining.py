@@ -162,13 +162,15 @@ class Retraining:
         query = sa.select(decisions).where(decisions.c.endpoint == endpoint).order_by(decisions.c.at, decisions.c.key)
         return self._records.read(lambda connection: [_decision(row) for row in connection.execute(query).mappings()])
 
-    def jobs(self, *, loop: str | None = None, state: str | None = None) -> list[Job]:
-        """Jobs, oldest first."""
+    def jobs(
+        self, *, loop: str | None = None, state: Literal["open", "queued", "running", "done", "failed"] | None = None
+    ) -> list[Job]:
+        """Jobs, oldest first; "open" are those that wait or run."""
         query = sa.select(jobs).order_by(jobs.c.created, jobs.c.id)
         if loop is not None:
             query = query.where(jobs.c.loop == loop)
         if state is not None:
-            query = query.where(jobs.c.state == state)
+            query = query.where(jobs.c.state.in_(["queued", "running"] if state == "open" else [state]))
         return self._records.read(lambda connection: [_job(row) for row in connection.execute(query).mappings()])
 
     def claim(self, *, holder: str, gone: list[str]) -> Job | None:
