@@ -115,9 +115,8 @@ class Owned:
         from perennial.ids import RandomIds
         from perennial.store.objects import ObjectStore
         from perennial.store.owner import OwnerLock
-        from perennial.store.records import Records, create_tables
-        from perennial.store.schema import ensure_schema, head
-        from perennial.store.tables import import_tables
+        from perennial.store.records import Records
+        from perennial.store.schema import ensure_schema
 
         clock, ids = open_workspace_clock(folder), RandomIds()
         with ExitStack() as undo:
@@ -125,9 +124,6 @@ class Owned:
             self.owner = self.lock.acquire(now=clock.now())
             self.records = undo.enter_context(Records.open(folder.records_url, clock=clock, ids=ids))
             ensure_schema(self.records)
-            if head() is None:  # INTERIM until the first migration is written
-                import_tables()
-                create_tables(self.records)
             self.records.fence(self.owner.epoch)
             objects = ObjectStore(folder.objects)
             parts: dict[str, object] = {
