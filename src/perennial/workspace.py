@@ -20,13 +20,13 @@ from perennial.clock import Clock, SystemClock
 if TYPE_CHECKING:
     from typing import Self
 
+    from perennial.capture.predictions import Predictions
     from perennial.config import Settings
     from perennial.data.datasets import Datasets
     from perennial.deploy.endpoints import Endpoints
     from perennial.monitor.findings import Monitor
     from perennial.registry.versions import Models
     from perennial.renew.retraining import Retraining
-    from perennial.capture.predictions import Predictions
     from perennial.store.events import Events
     from perennial.store.objects import ObjectStore
     from perennial.store.workspace_folder import WorkspaceFolder

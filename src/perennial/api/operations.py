@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 __all__ = ["OPERATIONS", "Operation", "Permission"]
 
 Permission = Literal["read", "write", "decide", "system"]
-"""read: anybody on this machine; write: log, label, look at what one person asked; decide: what a person answers for; system: our own processes."""
+"""read: anybody on this machine; write: log, label, look at what one person asked; decide: what a person answers for;
+system: our own processes."""
 
 KIB, MIB = 1024, 1024 * 1024
 

@@ -56,9 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser_of(name).parse_args(words[1:])
     from perennial.cli.output import explain
     from perennial.errors import PerennialError
+    from perennial.store.actor import acting, system_user
 
     try:
-        return options.run(options)
+        with acting(system_user(), "cli"):
+            return options.run(options)
     except PerennialError as error:
         return explain(error, as_json=options.json)
     except KeyboardInterrupt:

@@ -46,11 +46,15 @@ def _lines(found: dict[str, Any]) -> Iterable[str]:
         if key in ("started", "ended"):
             yield f"{key}: {moment(value)}"
         elif isinstance(value, dict):
-            yield from _table(key, [{"name": name, "value": held} for name, held in value.items()])
+            yield from _table(key, [_named(name, held) for name, held in value.items()])
         elif isinstance(value, list):
             yield from _table(key, value)
         elif value not in (None, ""):
             yield f"{key}: {value}"
+
+
+def _named(name: str, held: object) -> dict[str, Any]:
+    return {"name": name} | (held if isinstance(held, dict) else {"value": held})
 
 
 def _table(title: str, rows: list[Any]) -> Iterable[str]:

@@ -74,5 +74,5 @@ def _lines(told: dict[str, Any]) -> Iterable[str]:
     yield f"  to decide    {told['link']}"
     yield "               (works once, within a quarter of an hour; another one: perennial status --link)"
     if told["needs"]:
-        yield f"  {told['needs']} things wait for a person: perennial status"
+        yield f"  waiting for a person: {told['needs']}, see perennial status"
     yield "Stop with Ctrl-C, or: perennial down"

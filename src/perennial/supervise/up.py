@@ -41,6 +41,8 @@ def run(folder: WorkspaceFolder, settings: Settings, *, announce: Callable[[Up],
     host = settings.host
     with UpLock(folder.root) as lock:
         left = lock.acquire()
+        if left is not None:
+            _await_end(left)
         listening, serving_port = _ports(folder, settings, patience_s=AFTERMATH_S if left else 0.0)
         with listening:
             address = f"http://{_shown(host)}:{listening.getsockname()[1]}"
@@ -104,6 +106,21 @@ def _ports(folder: WorkspaceFolder, settings: Settings, *, patience_s: float) ->
             if time.monotonic() > ends:
                 raise
             time.sleep(0.05)
+
+
+def _await_end(left: Up) -> None:
+    """Wait for the children of a killed predecessor, which end by themselves; one that hangs is left to be refused."""
+    import psutil
+
+    ends = time.monotonic() + AFTERMATH_S
+    for pid in left.children.values():
+        try:
+            child = psutil.Process(pid)
+            ours = any(word.startswith("perennial.") for word in child.cmdline())
+            while ours and child.is_running() and child.status() != psutil.STATUS_ZOMBIE and time.monotonic() < ends:
+                time.sleep(0.02)
+        except psutil.Error:
+            continue  # it is gone, or another user's: not ours
 
 
 def _owner_is_ready(folder: WorkspaceFolder, pid: int) -> bool:
