@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,25 @@ def test_chunks_depend_on_content_only(data: bytes) -> None:
     assert all(chunking.MIN_BYTES <= len(chunk) <= chunking.MAX_BYTES for chunk in chunks[:-1])
     blocks = [data[at : at + 700_001] for at in range(0, len(data), 700_001)]
     assert [bytes(chunk) for chunk in chunking.split(blocks)] == chunks
+
+
+def text_table() -> bytes:
+    draw = random.Random(4)
+    return "".join(f"{n},{draw.random():.6f},{draw.randint(0, 99)},abc\n" for n in range(400_000)).encode()
+
+
+def small_integers() -> bytes:
+    draw = random.Random(5)
+    return b"".join(draw.randrange(1000).to_bytes(8, "little") for _ in range(1_000_000))
+
+
+@pytest.mark.parametrize("make", [text_table, small_integers, lambda: noise(8 << 20)])
+def test_after_an_insertion_the_cuts_find_back(make: Callable[[], bytes]) -> None:
+    data, added = make(), noise(100_000)
+    middle = len(data) // 2
+    old = {bytes(chunk) for chunk in chunking.split([data])}
+    new = {bytes(chunk) for chunk in chunking.split([data[:middle] + added + data[middle:]])}
+    assert sum(len(chunk) for chunk in new - old) < len(added) + len(data) // 2
 
 
 def test_what_is_not_there_is_not_found(objects: ObjectStore, tmp_path: Path) -> None:

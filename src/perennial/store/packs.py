@@ -78,10 +78,12 @@ def scan(pack: Pack) -> Iterator[Frame]:
     A frame that reaches past the end of the file is being written, or was when its writer died: it is left alone.
     """
     size = pack.size()
-    if size <= max(pack.scanned, len(MAGIC)):
+    if size < len(MAGIC) or size <= pack.scanned:
         return
     with mmap.mmap(pack.descriptor, size, prot=mmap.PROT_READ) as view:
         if pack.scanned == 0:
+            if not any(view[: len(MAGIC)]):
+                return  # made just before the power failed; nothing else was ever in it
             if view[: len(MAGIC)] != MAGIC:
                 pack.damage.append("the first bytes are not those of a pack")
             pack.scanned = len(MAGIC)
@@ -251,9 +253,11 @@ def mark_dead(file: AppendFile, frames: Iterable[Frame]) -> None:
 def has_cut_tail(pack: Pack) -> bool:
     """Whether what follows the last frame is what a killed writer or a power loss leaves: nobody was promised it.
 
-    That is the beginning of a frame, or zeros where bytes never reached the disk; anything else is damage.
+    That is the beginning of a frame or of a pack, or zeros where bytes never reached the disk; all else is damage.
     """
     size = pack.size() - pack.scanned
+    if pack.scanned == 0 and MAGIC.startswith(os.pread(pack.descriptor, len(MAGIC), 0)):
+        return True
     header = os.pread(pack.descriptor, min(size, HEADER.size), pack.scanned)
     if len(header) < HEADER.size and header[: len(MARK)] == MARK[: len(header)]:
         return True
