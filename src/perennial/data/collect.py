@@ -96,15 +96,15 @@ def _kind(frame: object, name: str) -> FrameKind:
 
 def _refuse_infinite(table: pa.Table) -> None:
     for field in table.schema:
-        if types.is_floating(field.type):
+        # `any` before `index`: the first scalar that pyarrow makes imports pandas, which costs half a second.
+        if types.is_floating(field.type) and pc.any(pc.is_inf(table.column(field.name))).as_py():
             row = pc.index(pc.is_inf(table.column(field.name)), True).as_py()
-            if row >= 0:
-                value = table.column(field.name)[row].as_py()
-                raise DataError(
-                    f"column {field.name!r} is infinite ({value})",
-                    where=f"row {row}",
-                    remedy="replace infinite values by nulls, or mend the division or logarithm that made them",
-                )
+            value = table.column(field.name)[row].as_py()
+            raise DataError(
+                f"column {field.name!r} is infinite ({value})",
+                where=f"row {row}",
+                remedy="replace infinite values by nulls, or mend the division or logarithm that made them",
+            )
 
 
 def _refuse_incomplete(table: pa.Table, name: str, what: str, lost: str | None) -> None:

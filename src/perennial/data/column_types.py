@@ -54,7 +54,8 @@ def canonical(table: pa.Table) -> pa.Table:
                 f"column {field.name!r} does not fit {column_type(field.type)}: {error}",
                 remedy="convert the column in the collect step",
             ) from error
-        if types.is_floating(column.type):
+        # Asked first: the first scalar that pyarrow makes imports pandas, which costs half a second.
+        if types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
             column = pc.if_else(pc.fill_null(pc.is_nan(column), False), pa.scalar(None, column.type), column)
         columns.append(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
     return pa.table(columns, names=table.column_names)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from blake3 import blake3
 from pyarrow import types
 
+from perennial.data.scalars import number_scalar, to_numpy
 from perennial.types import Digest
 
 __all__ = ["in_canonical_order", "logical_digest"]
@@ -59,8 +60,8 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = _plain_type(column.type)
     column = column if kind == column.type else column.cast(kind)
     if types.is_floating(kind):
-        one_nan = pc.if_else(pc.is_nan(column), pa.scalar(float("nan"), kind), column)
-        column = pc.if_else(pc.equal(column, pa.scalar(0.0, kind)), pa.scalar(0.0, kind), one_nan)
+        one_nan = pc.if_else(pc.is_nan(column), number_scalar(float("nan"), kind), column)
+        column = pc.if_else(pc.equal(column, number_scalar(0.0, kind)), number_scalar(0.0, kind), one_nan)
     return column
 
 
@@ -83,21 +84,21 @@ def _sortable(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _array(state: Any, array: pa.Array) -> None:
-    state.update(np.packbits(np.asarray(array.is_valid().to_numpy(zero_copy_only=False))).tobytes())
+    state.update(np.packbits(to_numpy(array.is_valid())).tobytes())
     kind = array.type
     if types.is_struct(kind):
         for i in range(kind.num_fields):
             _array(state, _plain(pa.chunked_array([pc.struct_field(array, [i])])).combine_chunks())
     elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        lengths = pc.fill_null(pc.list_value_length(array), 0).cast(pa.int64())
-        state.update(lengths.to_numpy(zero_copy_only=False).tobytes())
+        lengths = pc.fill_null(pc.list_value_length(array).cast(pa.int64()), number_scalar(0, pa.int64()))
+        state.update(to_numpy(lengths).tobytes())
         _array(state, _plain(pa.chunked_array([pc.list_flatten(array)])).combine_chunks())
     elif types.is_large_string(kind) or types.is_large_binary(kind):
         present = array.drop_null()
-        state.update(pc.binary_length(present).cast(pa.int64()).to_numpy(zero_copy_only=False).tobytes())
+        state.update(to_numpy(pc.binary_length(present).cast(pa.int64())).tobytes())
         state.update(_bytes_of(present))
     elif types.is_boolean(kind):
-        state.update(np.packbits(array.drop_null().to_numpy(zero_copy_only=False)).tobytes())
+        state.update(np.packbits(to_numpy(array.drop_null())).tobytes())
     elif not types.is_null(kind):
         present = array.drop_null()  # whatever lies in the memory under a null has no part in the content
         width = kind.bit_width // 8

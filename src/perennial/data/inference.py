@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from typing import Any, Literal, cast
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
@@ -83,11 +84,14 @@ def _compare(column: Column, values: pa.ChunkedArray) -> list[Violation]:
         return [Violation(column=column.name, kind="type", severity="error", says=says)]
     found: list[Violation] = []
 
-    def warn(what: Literal["missing", "category", "range"], bad: pa.ChunkedArray, says: str) -> None:
-        row = pc.index(bad, True).as_py()
-        if row >= 0:
-            value = values[row].as_py()
-            text = says.format(count=pc.sum(bad).as_py(), value=value)
+    # In polars: the first scalar that pyarrow makes imports pandas, which costs half a second.
+    series = cast("pl.Series", pl.from_arrow(values))
+
+    def warn(what: Literal["missing", "category", "range"], bad: pl.Series, says: str) -> None:
+        count = int(bad.sum())
+        if count:
+            row = int(bad.fill_null(value=False).arg_max() or 0)
+            text = says.format(count=count, value=series[row])
             found.append(
                 Violation(
                     column=column.name,
@@ -99,21 +103,15 @@ def _compare(column: Column, values: pa.ChunkedArray) -> list[Violation]:
             )
 
     if not column.nullable:
-        warn("missing", pc.is_null(values), "has {count} missing values, had none")
+        warn("missing", series.is_null(), "has {count} missing values, had none")
     if column.categories is not None:
-        known = pc.is_in(values, value_set=pa.array(column.categories, pa.string()))
-        warn(
-            "category",
-            pc.and_(pc.invert(known), pc.is_valid(values)),
-            "has {count} values of a new kind such as {value!r}",
-        )
+        unknown = series.is_not_null() & ~series.is_in(column.categories)
+        warn("category", unknown, "has {count} values of a new kind such as {value!r}")
     if isinstance(column.minimum, float) and isinstance(column.maximum, float):
         slack = SLACK * (column.maximum - column.minimum)
-        outside = pc.or_(
-            pc.less(values, pa.scalar(column.minimum - slack)), pc.greater(values, pa.scalar(column.maximum + slack))
-        )
+        outside = (series < column.minimum - slack) | (series > column.maximum + slack)
         seen = f"{column.minimum:g} to {column.maximum:g}"
-        warn("range", pc.fill_null(outside, False), "has {count} values outside " + seen + ", such as {value}")
+        warn("range", outside, "has {count} values outside " + seen + ", such as {value}")
     if column.unique and pc.count_distinct(values, mode="only_valid").as_py() < len(values) - values.null_count:
         says = f"column {column.name!r} repeats values, had none twice"
         found.append(Violation(column=column.name, kind="duplicate", severity="warning", says=says))

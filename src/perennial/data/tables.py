@@ -42,7 +42,10 @@ def write_table(
     logical = logical_digest(rest, order_matters=True)
     kept: list[TableFile] = []
     if previous is not None:
-        kept, rest = _beyond(rest, read_manifest(previous, objects), objects)
+        before = read_manifest(previous, objects)
+        if (before.logical, before.ordered) == (logical, order_matters):
+            return previous, logical
+        kept, rest = _beyond(rest, before, objects)
     if rest.num_rows or not kept:
         stored = TableFile(
             digest=objects.put(_parquet(rest)), rows=rest.num_rows, logical=logical_digest(rest, order_matters=True)
@@ -114,4 +117,5 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def _read(file: TableFile, objects: ObjectStore) -> pa.Table:
-    return pq.read_table(pa.BufferReader(objects.get(file.digest))).replace_schema_metadata(None)
+    # Not `pq.read_table`: it imports pyarrow.dataset, and that pandas.
+    return pq.ParquetFile(pa.BufferReader(objects.get(file.digest))).read().replace_schema_metadata(None)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from perennial import stats
 from perennial.errors import LoopError
@@ -31,7 +32,7 @@ MONOTONE_ROWS = 100
 MONOTONE_STEPS = 10
 MONOTONE_SLACK = 0.01  # of the answers' spread: a step against the direction smaller than this is rounding, not a trend
 LATENCY_ROWS = 100
-LATENCY_ROUNDS = 3  # the quietest of three rounds: the machine's own noise is not the model's latency
+LATENCY_ROUNDS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,19 +213,21 @@ def _latency(case: Case, options: dict[str, Any]) -> Result:
     limit_ms = float(options["p99_ms"])
     rows = [case.frame[index] for index in range(min(LATENCY_ROWS, len(case.frame)))]
     case.predict(rows[0])
-    best_ms = np.inf
-    for _ in range(LATENCY_ROUNDS):
-        taken: list[float] = []
-        for row in rows:
-            start = time.perf_counter()
-            case.predict(row)
-            taken.append((time.perf_counter() - start) * 1000)
-        best_ms = min(best_ms, float(np.quantile(taken, 0.99)))
-        if best_ms <= limit_ms:
-            break
-    passed = bool(best_ms <= limit_ms)
+    # Each row's quickest of some rounds: what else the machine does meanwhile is not the model's latency. One thread,
+    # as in the prediction service: for one row, a pool of them costs more than it gives.
+    taken = np.full((LATENCY_ROUNDS, len(rows)), np.inf)
+    with threadpool_limits(1):
+        for round_ in range(LATENCY_ROUNDS):
+            for index, row in enumerate(rows):
+                start = time.perf_counter()
+                case.predict(row)
+                taken[round_, index] = (time.perf_counter() - start) * 1000
+            p99_ms = float(np.quantile(taken.min(axis=0), 0.99))
+            if p99_ms <= limit_ms:
+                break
+    passed = p99_ms <= limit_ms
     says = f"one row takes {'less' if passed else 'more'} than {limit_ms:g} ms in 99 of 100 cases"
-    return passed, says, {"rows": len(rows), "limit_ms": limit_ms, "timing": {"p99_ms": best_ms}}
+    return passed, says, {"rows": len(rows), "limit_ms": limit_ms, "timing": {"p99_ms": p99_ms}}
 
 
 def _ends(interval: stats.Interval | None) -> str:
