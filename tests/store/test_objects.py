@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import random
 import threading
@@ -9,12 +10,14 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from perennial.errors import Corrupt, Invalid, NotFound
+from perennial.errors import Corrupt, Invalid, NotFound, StoreError
 from perennial.store import chunking
+from perennial.store.files import LocalFiles, SystemCalls
 from perennial.store.objects import CHUNKED_BYTES, SMALL_BYTES, ObjectStore, digest_of
 from perennial.store.packs import FULL_BYTES
 from perennial.store.verify import check_objects
 from perennial.testing.crash import Acknowledge, run_in_child
+from perennial.testing.faults import FailingCalls
 from perennial.types import Digest
 
 
@@ -265,3 +268,63 @@ def flip(path: Path, at: int) -> None:
         byte = file.read(1)[0]
         file.seek(at)
         file.write(bytes([byte ^ 1]))
+
+
+class CountedFlushes(SystemCalls):
+    flushes = 0
+
+    def fsync(self, descriptor: int) -> None:
+        self.flushes += 1
+        super().fsync(descriptor)
+
+
+def test_what_a_dead_process_did_not_flush_is_flushed_before_it_is_promised(tmp_path: Path) -> None:
+    def work(acknowledge: Acknowledge) -> None:
+        ObjectStore(tmp_path).put(b"appended, never flushed")
+
+    assert run_in_child(work, "objects.pack.appended=kill").was_killed
+    calls = CountedFlushes()
+    with ObjectStore(tmp_path, files=LocalFiles(calls)) as store:
+        before = stored_bytes(store)
+        for _ in range(2):
+            store.put(b"appended, never flushed")
+            assert calls.flushes == 1  # once is enough
+        assert stored_bytes(store) == before
+
+
+def test_a_pack_that_is_taken_over_is_known_to_its_end(tmp_path: Path) -> None:
+    with ObjectStore(tmp_path) as first:
+        first.put(b"one")
+        second = ObjectStore(tmp_path)
+        assert second.has(digest_of(b"one"))
+        first.put(b"two")
+    second.put(b"three")  # the first one has let go of its pack
+    assert len(list((tmp_path / "packs").iterdir())) == 1
+    assert set(second.packed._index) == {bytes.fromhex(digest_of(data)) for data in (b"one", b"two", b"three")}
+    second.close()
+
+
+def test_frames_that_were_given_up_are_never_promised_to_another_thread(tmp_path: Path) -> None:
+    """One thread's flush fails while another has appended: the other is told too, whatever happens in between."""
+    for fail_at in range(1, 12):
+        calls = FailingCalls(fail_at, errno.ENOSPC)
+        with ObjectStore(tmp_path / str(fail_at), files=LocalFiles(calls)) as store:
+            outcomes: dict[bytes, bool] = {}
+
+            def work(worker: int, store: ObjectStore = store, outcomes: dict[bytes, bool] = outcomes) -> None:
+                for number in range(5):
+                    data = b"%d %d" % (worker, number)
+                    try:
+                        store.put(data)
+                        outcomes[data] = True
+                    except StoreError:
+                        outcomes[data] = False
+
+            threads = [threading.Thread(target=work, args=(worker,)) for worker in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        with ObjectStore(tmp_path / str(fail_at)) as store:
+            assert [data for data, promised in outcomes.items() if promised and not store.has(digest_of(data))] == []
+            assert list(check_objects(store)) == []

@@ -35,7 +35,7 @@ class Packed:
     def place(self, kind: bytes, raw: bytes, payload: bytes | memoryview) -> Found:
         """Make sure that a sound copy lies in a pack; it is on disk after `sync`."""
         known = self._index.get(raw)
-        if known is not None and (known[1].kind != kind or known[1].end > known[0].trusted):
+        if known is not None and (known[1].kind != kind or known[0].is_given_up(known[1])):
             known = None
         if known is not None and _is_sound(known, raw, payload):
             return known
@@ -48,7 +48,7 @@ class Packed:
                     writer.sync(frame)
                     self._bury(known[0], [known[1]])  # else a later scan might take the damaged one
             except OSError:
-                self._give_up(pack, writer)
+                self.forget(pack)
                 raise
             self._index[raw] = (pack, frame)
             pack.scanned = frame.end
@@ -63,14 +63,13 @@ class Packed:
         for pack, frame in last.values():
             if pack.synced >= frame.end:
                 continue
-            writer = self._writer
-            if writer is not None and writer.path == pack.path:
+            if pack.writer is not None:
                 try:
-                    writer.sync(frame)
+                    pack.writer.sync(frame)
                 except OSError:
-                    self._give_up(pack, writer)
+                    self.forget(pack)
                     raise
-            else:  # another process's, which may not have flushed it yet, or a full one of ours
+            else:  # another process's, which may not have flushed it yet
                 with self._files.append(pack.path) as file:
                     file.fsync()
             pack.synced = max(pack.synced, frame.end)
@@ -172,19 +171,15 @@ class Packed:
         self._files.mkdirs(self._folder)
         self.look()
         for pack in self._packs.values():
-            self._writer = PackWriter.take_over(pack, self._files)
-            if self._writer is not None:
-                self._scan(pack)
-                return self._writer
-        self._writer = PackWriter.create(self._folder, self._files)
-        self._scan(self._open_pack(self._writer.path))
-        return self._writer
-
-    def _give_up(self, pack: Pack, writer: PackWriter) -> None:
-        """A write or flush failed: trust only what was flushed before, and read the pack anew."""
-        if writer.error is not None and pack.size() > writer.synced:
-            pack.trusted = writer.synced
-        self.forget(pack)
+            writer = PackWriter.take_over(pack, self._files)
+            if writer is not None:
+                break
+        else:
+            writer = PackWriter.create(self._folder, self._files)
+            pack = self._open_pack(writer.path)
+        pack.writer = self._writer = writer
+        self._scan(pack)
+        return writer
 
     def _open_pack(self, path: Path) -> Pack:
         pack = Pack(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))

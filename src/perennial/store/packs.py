@@ -9,11 +9,9 @@ deleting changes one byte, which cannot be torn. What payloads mean is `objects`
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import secrets
 import struct
-import sys
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
@@ -54,7 +52,7 @@ class Pack:
     descriptor: int
     scanned: int = 0
     synced: int = 0  # up to here this process knows the bytes to be on disk
-    trusted: int = sys.maxsize  # what lies behind was given up after a failed flush, but could not be cut off
+    writer: PackWriter | None = None  # ours, if we ever appended to it
     damage: list[str] = field(default_factory=list[str])
 
     def payload(self, frame: Frame) -> bytes | None:
@@ -71,40 +69,61 @@ class Pack:
     def size(self) -> int:
         return os.fstat(self.descriptor).st_size
 
+    def is_given_up(self, frame: Frame) -> bool:
+        """Whether we appended or found this behind our last good flush, and will never flush it."""
+        return self.writer is not None and self.writer.error is not None and frame.end > self.writer.synced
+
 
 def scan(pack: Pack) -> Iterator[Frame]:
     """The frames behind those seen before. Notes in `pack.damage` what it had to step over.
 
     A frame that reaches past the end of the file is being written, or was when its writer died: it is left alone.
+    Reads instead of mapping, since another process may cut the file off meanwhile.
     """
     size = pack.size()
     if size < len(MAGIC) or size <= pack.scanned:
         return
-    with mmap.mmap(pack.descriptor, size, prot=mmap.PROT_READ) as view:
-        if pack.scanned == 0:
-            if not any(view[: len(MAGIC)]):
-                return  # made just before the power failed; nothing else was ever in it
-            if view[: len(MAGIC)] != MAGIC:
-                pack.damage.append("the first bytes are not those of a pack")
-            pack.scanned = len(MAGIC)
-        while (frame := _frame(view, pack.scanned, size)) is not None:
-            if frame.offset > pack.scanned:
-                pack.damage.append(f"bytes {pack.scanned} to {frame.offset} are not readable")
-            pack.scanned = frame.end
-            yield frame
+    if pack.scanned == 0:
+        magic = os.pread(pack.descriptor, len(MAGIC), 0)
+        if not any(magic):
+            return  # made just before the power failed; nothing else was ever in it
+        if magic != MAGIC:
+            pack.damage.append("the first bytes are not those of a pack")
+        pack.scanned = len(MAGIC)
+    while (frame := _next_frame(pack, size)) is not None:
+        if frame.offset > pack.scanned:
+            pack.damage.append(f"bytes {pack.scanned} to {frame.offset} are not readable")
+        pack.scanned = frame.end
+        yield frame
 
 
-def _frame(view: mmap.mmap, at: int, size: int) -> Frame | None:
-    """The whole frame at `at`, or the next one behind damage."""
-    while at + HEADER.size <= size:
-        mark, kind, length, digest, checksum = HEADER.unpack_from(view, at)
-        if mark == MARK and checksum == _checksum(length, digest):
-            end = at + HEADER.size + length
-            return Frame(kind, digest, at, length) if end <= size else None
-        at = view.find(MARK, at + 1)
-        if at < 0:
-            return None
+def _next_frame(pack: Pack, size: int) -> Frame | None:
+    """The whole frame behind those seen, or the first one behind damage."""
+    at = pack.scanned
+    while at >= 0:
+        frame = _frame_at(pack, at)
+        if frame is not None:
+            return frame if frame.end <= size else None
+        at = _find_mark(pack, at + 1)
     return None
+
+
+def _frame_at(pack: Pack, at: int) -> Frame | None:
+    header = os.pread(pack.descriptor, HEADER.size, at)
+    if len(header) < HEADER.size:
+        return None
+    mark, kind, length, digest, checksum = HEADER.unpack(header)
+    return Frame(kind, digest, at, length) if mark == MARK and checksum == _checksum(length, digest) else None
+
+
+def _find_mark(pack: Pack, at: int) -> int:
+    """Where the next frame might begin, -1 when nowhere."""
+    while block := os.pread(pack.descriptor, 1 << 20, at):
+        found = block.find(MARK)
+        if found >= 0:
+            return at + found
+        at += max(1, len(block) - len(MARK) + 1)
+    return -1
 
 
 def _checksum(length: int, digest: bytes) -> int:
@@ -150,26 +169,27 @@ class PackWriter:
     @classmethod
     def take_over(cls, pack: Pack, files: Files) -> PackWriter | None:
         """Go on with a pack that nobody writes, or None when it is in use, full or damaged."""
-        if pack.damage or pack.trusted < sys.maxsize or not len(MAGIC) <= pack.scanned < FULL_BYTES:
+        if pack.damage or pack.writer is not None or not len(MAGIC) <= pack.scanned < FULL_BYTES:
             return None
+        now = Pack(pack.path, pack.descriptor, pack.scanned)
         file = files.append(pack.path)
         try:
             fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for _ in scan(pack):  # somebody may have appended before we had the lock
+            for _ in scan(now):  # somebody may have appended before we had the lock
                 pass
-            if pack.size() > pack.scanned and has_cut_tail(pack):
-                file.truncate(pack.scanned)
-                file.fsync()
+            if now.size() > now.scanned and has_cut_tail(now):
+                file.truncate(now.scanned)
+            file.fsync()  # what its last writer may have left undone
         except BlockingIOError:
             file.close()
             return None
         except BaseException:
             file.close()
             raise
-        if pack.size() > pack.scanned:  # bytes that are no frame: leave them for `verify` to tell
+        if now.damage or now.size() > now.scanned:  # bytes that are no frame: leave them for `verify` to tell
             file.close()
             return None
-        return cls(file, pack.scanned)
+        return cls(file, now.scanned)
 
     @property
     def is_full(self) -> bool:
@@ -205,7 +225,7 @@ class PackWriter:
             if self.synced >= frame.end:
                 return
             with self._appending:
-                if self.error is not None:
+                if self.error is not None:  # ours was given up; a flush that failed is not tried again
                     raise self.error
                 end = self._end
             try:
@@ -220,7 +240,11 @@ class PackWriter:
     def finish(self) -> None:
         """Force all to disk and let go of the pack."""
         with self._syncing, self._appending:
-            self._file.fsync()
+            try:
+                self._file.fsync()
+            except OSError as error:
+                self._withdraw(error)
+                raise
             self.synced = self._end
         self.close()
 
@@ -255,14 +279,9 @@ def has_cut_tail(pack: Pack) -> bool:
 
     That is the beginning of a frame or of a pack, or zeros where bytes never reached the disk; all else is damage.
     """
-    size = pack.size() - pack.scanned
-    if pack.scanned == 0 and MAGIC.startswith(os.pread(pack.descriptor, len(MAGIC), 0)):
+    rest = os.pread(pack.descriptor, pack.size() - pack.scanned, pack.scanned)
+    if pack.scanned == 0:
+        return MAGIC.startswith(rest) or not any(rest)
+    if len(rest) < HEADER.size and rest[: len(MARK)] == MARK[: len(rest)]:
         return True
-    header = os.pread(pack.descriptor, min(size, HEADER.size), pack.scanned)
-    if len(header) < HEADER.size and header[: len(MARK)] == MARK[: len(header)]:
-        return True
-    if len(header) == HEADER.size:
-        mark, _, length, digest, checksum = HEADER.unpack(header)
-        if mark == MARK and checksum == _checksum(length, digest):
-            return True
-    return not any(os.pread(pack.descriptor, size, pack.scanned))
+    return _frame_at(pack, pack.scanned) is not None or not any(rest)

@@ -81,8 +81,11 @@ class Whole:
         if not self._is_swept:
             self._is_swept = True
             for path in self._folder.glob("*.tmp"):
-                if time.time() - path.stat().st_mtime > LEFTOVER_S:
-                    self._files.remove(path)
+                try:
+                    if time.time() - path.stat().st_mtime > LEFTOVER_S:
+                        self._files.remove(path)
+                except FileNotFoundError:  # its writer is done with it
+                    continue
 
 
 def read_blocks(file: BinaryIO) -> Iterator[bytes]:
