@@ -259,6 +259,53 @@ def test_closing_moves_the_log_into_the_file(tmp_path: Path, open_records: Calla
     book.close()
 
 
+def test_closing_ends_also_when_the_last_commit_fails(tmp_path: Path, open_records: Callable[..., Records]) -> None:
+    book = open_records(f"sqlite:///{tmp_path / 'records.db'}")
+    inside, go_on, errors = threading.Event(), threading.Event(), list[BaseException]()
+
+    def last(tx: Transaction) -> None:
+        inside.set()
+        go_on.wait(10)
+
+    def write() -> None:
+        try:
+            book.write(last)
+        except StoreError as error:
+            errors.append(error)
+
+    failpoints.arm("records.committing=error")
+    try:
+        writer, closer = threading.Thread(target=write), threading.Thread(target=book.close)
+        writer.start()
+        inside.wait(10)
+        closer.start()
+        deadline = time.monotonic() + 10
+        while book._jobs.empty() and time.monotonic() < deadline:
+            pass
+        go_on.set()
+        closer.join(10)
+        assert not closer.is_alive()
+        writer.join(10)
+    finally:
+        failpoints.arm("")
+    assert len(errors) == 1
+
+
+def test_a_query_that_raises_costs_no_connection(book: Records) -> None:
+    texts(book)
+    before = list(book._idle)
+    for _ in range(3):
+        with pytest.raises(Invalid):
+            book.read(raise_invalid)
+    assert book._idle == before
+    assert texts(book) == []
+
+
+def raise_invalid(connection: sa.Connection) -> None:
+    connection.execute(sa.select(notes)).all()
+    raise Invalid("not this one")
+
+
 def test_records_opened_for_reading_refuse_to_write(tmp_path: Path, open_records: Callable[..., Records]) -> None:
     url = f"sqlite:///{tmp_path / 'records.db'}"
     writer = open_records(url)

@@ -204,19 +204,20 @@ class Records:
         try:
             session = self._idle_session() or Session(self._reading)
             session.begin()
-            result = query(session.connection)
-            session.commit()
+            try:
+                return query(session.connection)
+            finally:
+                session.rollback()  # nothing was changed; cheaper than a commit, and right after an error too
         except BaseException as error:
-            if session is not None:
-                session.close()
             if _is_from_database(error):
+                if session is not None:
+                    session.close()
+                session = None
                 raise translated(error) from error
             raise
-        if len(self._idle) < MAX_IDLE and not self._closed:
-            self._idle.append(session)
-        else:
-            session.close()
-        return result
+        finally:
+            if session is not None:
+                self._let_go(session)
 
     def fence(self, epoch: int) -> None:
         """From now on commit only while no owner with a higher epoch has been here.
@@ -258,6 +259,12 @@ class Records:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _let_go(self, session: Session) -> None:
+        if len(self._idle) < MAX_IDLE and not self._closed:
+            self._idle.append(session)
+        else:
+            session.close()
+
     def _idle_session(self) -> Session | None:
         try:
             return self._idle.pop()
@@ -272,8 +279,8 @@ class Records:
             try:
                 ended = self._commit(group)
             except BaseException as error:  # noqa: BLE001  # the thread's boundary: each caller gets it as their own
-                ended = False
                 self._fail(group, error)
+                ended = self._closed and self._jobs.empty()  # the end itself may have been in this group
             for job in group:
                 job.finish()
             if ended:
