@@ -17,12 +17,12 @@ from pathlib import Path
 import polars as pl
 
 from perennial.api import connect
+from perennial.capture.predictions import LabelIn
 from perennial.clock import Micros, parse_time
 from perennial.demo.tree import Client, Up
 from perennial.demo.world import TARGET, World
 from perennial.errors import ConfigError, Failure
 from perennial.renew.training import run_loop
-from perennial.capture.predictions import LabelIn
 from perennial.store.clockfile import create_clock
 from perennial.store.files import LocalFiles
 from perennial.store.workspace_folder import WorkspaceFolder, create_folder
@@ -131,7 +131,7 @@ def _settle(ws: Workspace, up: Up) -> None:
         if time.monotonic() > ends:
             problem = done.problem if done is not None else "the reconciler has not reported yet"
             raise Failure(f"nothing settles: {problem}", where=str(ws.folder.logs), remedy="read the logs there")
-        up.ensure()
+        up.check()
         time.sleep(wait)
         wait = min(wait * 1.5, 0.1)
 

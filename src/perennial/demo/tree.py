@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
@@ -20,31 +21,56 @@ from perennial.store.workspace_folder import WorkspaceFolder
 
 __all__ = ["Client", "Up"]
 
-START_S = 60.0
 STOP_S = 30.0
+POLL_S = 0.05
+WRONG_USAGE = 2  # an exit code that another start would not mend
 PATIENCE_S = 60.0  # a service that was killed is back in two seconds; a busy machine may take longer
 
 
 class Up:
-    """`perennial up` on a project, started again whenever it is found dead. Use as a context manager."""
+    """`perennial up` on a project, started again whenever it dies, as a service manager would. A context manager."""
 
     def __init__(self, project: Path, folder: WorkspaceFolder) -> None:
         self._project = project
         self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._problem: Failure | None = None
+        self._keeper = threading.Thread(target=self._keep, name="demo-up", daemon=True)
 
-    def ensure(self) -> None:
-        """Start it unless it runs.
+    def check(self) -> None:
+        """Raise what keeps it from running.
 
         Raises:
-            Failure: It cannot be started; names its log.
+            Failure: It refuses to start; names its log.
         """
-        if self._process is not None and self._process.poll() is None:
-            return
-        if self._process is not None and self._process.returncode == 2:
-            raise Failure("perennial up refuses to start", where=str(self._log), remedy="its last lines say why")
+        if self._problem is not None:
+            raise self._problem
+
+    def __enter__(self) -> Up:
+        self._keeper.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._keeper.join()
+
+    def _keep(self) -> None:
+        while not self._stopping.is_set():
+            process = self._start()
+            while process.poll() is None and not self._stopping.wait(POLL_S):
+                pass
+            if process.poll() is None:
+                _end(process)
+            elif process.returncode == WRONG_USAGE:
+                what = "perennial up refuses to start"
+                self._problem = Failure(what, where=str(self._log), remedy="its last lines say why")
+                return
+
+    def _start(self) -> subprocess.Popen[bytes]:
         with LocalFiles().append(self._log, mode=0o600) as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", "perennial", "up", "--port", "0", "--serving-port", "0"],
                 cwd=self._project,
                 stdin=subprocess.DEVNULL,
@@ -56,26 +82,15 @@ class Up:
     def _log(self) -> Path:
         return self._folder.logs / "up.log"
 
-    def stop(self) -> None:
-        """Ask it to end, wait, and kill what does not go."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
 
-    def __enter__(self) -> Up:
-        self.ensure()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end, wait, and kill it if it does not go."""
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class Client:
@@ -114,7 +129,7 @@ class Client:
                     raise error_named("Invalid")(told["message"], where=f"HTTP {status}")
                 if time.monotonic() > ends:
                     raise Unavailable("the prediction service has no answer", where=answer.decode(errors="replace"))
-            self._up.ensure()
+            self._up.check()
             time.sleep(wait)
             wait = min(wait * 2, 0.25)
 
