@@ -64,7 +64,7 @@ def _look(ws: Workspace, now: Micros) -> tuple[bool, str]:
     except PerennialError as error:
         _log.warning("not now: %s", error)
         return False, str(error)
-    except Exception as error:  # the boundary of the process: recorded, shown by `status`, and tried again
+    except Exception as error:  # noqa: BLE001  # the boundary of the process: recorded, shown by `status`, tried again
         _log.exception("a pass failed")
         return False, f"{type(error).__name__}: {error}"
     return not waits_for, waits_for

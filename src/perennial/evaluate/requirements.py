@@ -216,6 +216,7 @@ def _latency(case: Case, options: dict[str, Any]) -> Result:
     # Each row's quickest of some rounds: what else the machine does meanwhile is not the model's latency. One thread,
     # as in the prediction service: for one row, a pool of them costs more than it gives.
     taken = np.full((LATENCY_ROUNDS, len(rows)), np.inf)
+    p99_ms = np.inf
     with threadpool_limits(1):
         for round_ in range(LATENCY_ROUNDS):
             for index, row in enumerate(rows):
