@@ -84,7 +84,9 @@ def misname(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage, kind", [(empty, "empty"), (cut, "damaged"), (swap, "swapped"), (misname, "misnamed")], ids=lambda x: str(x)
+    "damage, kind",
+    [(empty, "empty"), (cut, "damaged"), (swap, "swapped"), (misname, "misnamed")],
+    ids=["empty", "cut", "swapped", "misnamed"],
 )
 def test_F07_each_kind_of_damage_to_a_file_is_named(
     objects: ObjectStore, damage: Callable[[Path], None], kind: str
