@@ -27,7 +27,7 @@ from perennial.workspace import Workspace
 
 __all__ = ["main"]
 
-PAUSE_S = 0.05
+PAUSE_S = 0.1
 _log = logging.getLogger("perennial.jobs")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from perennial.api import connect
 from perennial.clock import Micros
 from perennial.errors import PerennialError
-from perennial.renew.reconcile import reconcile
+from perennial.renew.reconcile import Reconciler
 from perennial.store.workspace_folder import open_folder
 from perennial.supervise.parent import die_with_parent
 from perennial.workspace import Workspace
@@ -42,13 +42,14 @@ def main() -> None:
 
 
 def _run(ws: Workspace, stop: threading.Event) -> None:
+    reconciler = Reconciler(ws)
     told: tuple[int, bool, str] | None = None
     while not stop.is_set():
         now = ws.clock.now()
         if ws.clock.is_simulated and told == (now, True, ""):
             stop.wait(SIMULATED_PAUSE_S)  # time stands still and everything due is done
             continue
-        idle, problem = _look(ws, now)
+        idle, problem = _look(reconciler, now)
         news = (now, idle, problem)
         is_due = told is None or told[1:] != news[1:] or ws.clock.is_simulated or now - told[0] >= REPORT_EVERY_US
         if is_due and told != news:
@@ -58,9 +59,9 @@ def _run(ws: Workspace, stop: threading.Event) -> None:
             stop.wait(SIMULATED_PAUSE_S if ws.clock.is_simulated else REAL_PAUSE_S)
 
 
-def _look(ws: Workspace, now: Micros) -> tuple[bool, str]:
+def _look(reconciler: Reconciler, now: Micros) -> tuple[bool, str]:
     try:
-        waits_for = reconcile(ws, now)
+        waits_for = reconciler.look(now)
     except PerennialError as error:
         _log.warning("not now: %s", error)
         return False, str(error)

@@ -8,7 +8,7 @@ from perennial.data.collect import draft
 from perennial.data.datasets import DatasetVersion
 from perennial.data.frames import FrameKind, native
 from perennial.data.tables import read_table, write_table
-from perennial.errors import NotFound
+from perennial.errors import DataError, NotFound
 from perennial.loop.declaration import Declaration
 from perennial.loop.graph import Wiring
 from perennial.pipeline.execute import Execution
@@ -59,14 +59,18 @@ def _version(
     except NotFound:
         before = None
     is_table = wiring.table == name
-    made = draft(
-        frame,
-        name=dataset,
-        target=declaration.target if is_table else None,
-        required=tuple(column for column in (declaration.time, declaration.key) if column) if is_table else (),
-        previous=before.schema if before is not None else None,
-        previous_rows=before.rows if before is not None else None,
-    )
+    try:
+        made = draft(
+            frame,
+            name=dataset,
+            target=declaration.target if is_table else None,
+            required=tuple(column for column in (declaration.time, declaration.key) if column) if is_table else (),
+            previous=before.schema if before is not None else None,
+            previous_rows=before.rows if before is not None else None,
+        )
+    except DataError as error:  # the table is known there, the user's line here
+        where = ", ".join(filter(None, (declaration.step(name).where, error.where)))
+        raise DataError(error.what, where=where, remedy=error.remedy) from error
     manifest, logical = write_table(
         made.table,
         rooms.objects,

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from perennial.data.tables import read_table
-from perennial.errors import NotFound
+from perennial.errors import LoopError, NotFound
 from perennial.evaluate.answers import Answers
 from perennial.evaluate.evaluation import Evaluation, HeldOut, evaluate
 from perennial.evaluate.requirements import Case, check_requirements
@@ -55,7 +55,10 @@ def judge(rooms: Rooms, declaration: Declaration, fitted: Fitted) -> Judged:
         live=answers,
         fresh=fresh,
     )
-    found = check_requirements(declaration.requirements, case)
+    try:
+        found = check_requirements(declaration.requirements, case)
+    except LoopError as error:
+        raise LoopError(error.what, where=error.where or declaration.where, remedy=error.remedy) from error
     rows = _stored(rooms, test, answers, fresh, task)
     evaluation = evaluate(task, test=test, train=train, split=fitted.split.says, answers=rows)
     return Judged(

@@ -25,6 +25,7 @@ from perennial.monitor.watch import LossReference, Shift, detect_drop, find_shif
 from perennial.monitor.windows import closed_windows
 from perennial.renew.policy import Harm
 from perennial.renew.rooms import Rooms
+from perennial.serve.frames import first_id, moment_of
 from perennial.types import Digest, Micros
 
 __all__ = ["DueStep", "Observer", "losses_of"]
@@ -62,12 +63,14 @@ class Observer:
         self._live = endpoint.live
         self._live_since = endpoint.live_since
         self._reader = PredictionReader(rooms.objects, rooms.predictions)
+        self._read: dict[int, pl.DataFrame] = {}
         self._options = {trigger.kind: dict(trigger.options) for trigger in declaration.retrain.triggers}
 
-    @cached_property
-    def rows(self) -> pl.DataFrame:
-        """Predictions since the live version went live, with shadow answers and the labels that came before `now`."""
-        return self._reader.predictions(endpoint=self.endpoint.name, since=self._live_since, until=self.now)
+    def rows(self, since: int) -> pl.DataFrame:
+        """Predictions asked for since a moment, with shadow answers and the labels that came before `now`."""
+        if since not in self._read:
+            self._read[since] = self._reader.predictions(endpoint=self.endpoint.name, since=since, until=self.now)
+        return self._read[since]
 
     @cached_property
     def signature(self) -> Signature:
@@ -98,19 +101,21 @@ class Observer:
         return [*self._drop_steps(), *self._shift_steps()]
 
     def new_labels(self) -> int:
-        """Labels that came since the live version went live."""
-        return self.rows["label_seq"].drop_nulls().len()
+        """Labels of what was asked for since the live version went live; 0 where nothing depends on it."""
+        if "new_rows" not in self._options:
+            return 0
+        return self.rows(self._live_since)["label_seq"].drop_nulls().len()
 
     def stage(self, rollout: Rollout) -> Observed:
         """What happened in the rollout's present stage."""
         since = rollout.stage_since
-        rows = self.rows.filter((pl.col("at") >= since) & (pl.col("shadow_version") == rollout.version))
+        rows = self.rows(since).filter(pl.col("shadow_version") == rollout.version)
         is_candidate = pl.col("version") == rollout.version
         both = rows.filter(
             ~is_candidate & pl.col("prediction").is_not_null() & pl.col("shadow_prediction").is_not_null()
         )
         labelled = both.filter(pl.col("label").is_not_null()).sort("label_seq")
-        canary = self.rows.filter((pl.col("at") >= since) & is_candidate)
+        canary = self.rows(since).filter(is_candidate)
         live = rows.filter(~is_candidate)
         in_shadow = rollout.stages[rollout.stage].kind == "shadow"
         latency = self._slow_us
@@ -140,8 +145,10 @@ class Observer:
 
     def harm(self, finding: Finding) -> Harm:
         """Whether the live version does worse on the labelled rows of this window than when it was tested."""
-        within = (pl.col("at") >= finding.window_from) & (pl.col("at") < finding.window_to)
-        rows = self.rows.filter(within & (pl.col("version") == finding.version) & pl.col("label").is_not_null())
+        within = pl.col("at") < finding.window_to
+        rows = self.rows(finding.window_from).filter(
+            within & (pl.col("version") == finding.version) & pl.col("label").is_not_null()
+        )
         losses = losses_of(rows, self.signature.task)
         evidence: dict[str, Any] = {"labelled": len(losses)}
         if len(losses) < MIN_HARM_ROWS:
@@ -180,16 +187,24 @@ class Observer:
         name = "performance"
         held = self._rooms.monitor.detector(endpoint=self.endpoint.name, version=self._live, name=name)
         cursor = held.cursor if held is not None else 0
-        # Only labels of answers that this version gave itself; a later revision of a label is not a new observation.
-        rows = self.rows.filter(
-            (pl.col("version") == self._live)
-            & (pl.col("label_seq") > cursor)
-            & (pl.col("label_revision") == 1)
-            & pl.col("prediction").is_not_null()
-        ).sort("label_seq")
+        labels = self._rooms.predictions.labels_between(
+            endpoint=self.endpoint.name, after_seq=cursor, before=self.now, first_id=first_id(self._live_since)
+        )
         reference = self.losses
-        if rows.is_empty() or reference is None:
+        if not labels or reference is None:
             return []
+        last = labels[-1].seq
+        # Only labels of answers that this version gave itself; a later revision of a label is not a new observation.
+        rows = (
+            self.rows(max(self._live_since, min(moment_of(label.prediction_id) for label in labels)))
+            .filter(
+                (pl.col("version") == self._live)
+                & pl.col("label_seq").is_between(cursor + 1, last)
+                & (pl.col("label_revision") == 1)
+                & pl.col("prediction").is_not_null()
+            )
+            .sort("label_seq")
+        )
         task = self.signature.task
         step = detect_drop(
             reference,
@@ -199,7 +214,6 @@ class Observer:
             residuals=_residuals(rows) if task == "regression" else None,
             at=rows["at"].to_list(),
         )
-        last = int(rows["label_seq"][-1])
         return [
             DueStep(
                 version=self._live, name=name, cursor_from=cursor, cursor_to=last, state=step.state, found=step.found
@@ -211,7 +225,10 @@ class Observer:
         name = "shift"
         held = self._rooms.monitor.detector(endpoint=self.endpoint.name, version=self._live, name=name)
         start = held.cursor if held is not None else self._live_since
-        rows = self.rows.filter(pl.col("at") >= start)
+        catalogue = self._rooms.predictions.chunks(endpoint=self.endpoint.name, since=start, until=self.now)
+        if sum(chunk.rows for chunk in catalogue) < int(options["min_rows"]):
+            return []
+        rows = self.rows(start)
         windows = closed_windows(rows["at"].to_numpy(), start, self.now, min_rows=int(options["min_rows"]))
         steps: list[DueStep] = []
         cursor = held.cursor if held is not None else 0

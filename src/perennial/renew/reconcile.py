@@ -17,28 +17,56 @@ from perennial.renew.rooms import Rooms
 from perennial.serve.spec import read_status
 from perennial.types import Micros
 
-__all__ = ["reconcile"]
+__all__ = ["Reconciler"]
 
 WORKING = "more steps are due"
+LOOK_EVERY_US = 5_000_000  # when nothing happens; a rollout by time or schedule is not more punctual than this
 
 
-def reconcile(rooms: Rooms, now: Micros) -> str:
-    """Take every step that is due at `now`; says what it waits for, or nothing when all is done."""
-    rooms.predictions.ingest()
-    owed = sum(rooms.predictions.counts(endpoint=found.name).shadow_pending for found in rooms.endpoints.list())
-    if rooms.clock.is_simulated and owed:
-        # Simulated time does not run on before every shadow answer is there; real time cannot wait for that.
-        return f"{owed} shadow answers are owed"
-    acted = sum(_tend(rooms, loop, now) for loop in rooms.renew.loops()) > 0  # every loop gets its turn
-    revision = rooms.endpoints.publish()
-    if acted:
-        return WORKING
-    status = read_status(rooms.folder.serving_status)
-    if revision and (status is None or status.revision < revision):
-        says = status.problem if status is not None and status.problem else "it is loading"
-        return f"the prediction service does not serve revision {revision} yet: {says}"
-    running = rooms.renew.jobs(state="open")
-    return f"{running[0].loop} is being trained" if running else ""
+class Reconciler:
+    """Looks at the loops of a workspace and takes the steps that are due.
+
+    All that it keeps is what it saw of each loop last time, so as not to read the same again; losing that costs a look.
+    """
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._seen: dict[str, tuple[int, ...]] = {}
+
+    def look(self, now: Micros) -> str:
+        """Take every step that is due at `now`; says what it waits for, or nothing when all is done."""
+        rooms = self._rooms
+        rooms.predictions.ingest()
+        owed = sum(rooms.predictions.counts(endpoint=found.name).shadow_pending for found in rooms.endpoints.list())
+        if rooms.clock.is_simulated and owed:
+            # Simulated time does not run on before every shadow answer is there; real time cannot wait for that.
+            return f"{owed} shadow answers are owed"
+        acted = sum(self._tend(loop, now) for loop in rooms.renew.loops()) > 0  # every loop gets its turn
+        revision = rooms.endpoints.publish()
+        if acted:
+            return WORKING
+        status = read_status(rooms.folder.serving_status)
+        if revision and (status is None or status.revision < revision):
+            says = status.problem if status is not None and status.problem else "it is loading"
+            return f"the prediction service does not serve revision {revision} yet: {says}"
+        running = rooms.renew.jobs(state="open")
+        return f"{running[0].loop} is being trained" if running else ""
+
+    def _tend(self, loop: LoopRecord, now: Micros) -> bool:
+        state = self._state(loop, now)
+        if self._seen.get(loop.name) == state:
+            return False
+        acted = _tend(self._rooms, loop, now)
+        if not acted:
+            self._seen[loop.name] = state
+        return acted
+
+    def _state(self, loop: LoopRecord, now: Micros) -> tuple[int, ...]:
+        """What a look depends on: events, predictions, labels, and the time, which makes stages and schedules due."""
+        counts = self._rooms.predictions.counts(endpoint=loop.name)
+        moment = now if self._rooms.clock.is_simulated else now // LOOK_EVERY_US
+        head = self._rooms.events.head()
+        return (moment, head, counts.predictions, counts.shadow_answers, counts.latest_label_seq)
 
 
 def _tend(rooms: Rooms, loop: LoopRecord, now: Micros) -> bool:

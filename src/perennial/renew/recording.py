@@ -6,7 +6,7 @@ A turn in which nothing is new leaves no run behind. Whatever else happens, also
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,8 +92,9 @@ class Recorder:
         tags = {PLAN_TAG: plan} | {f"data.{found.name}": str(found.version) for found in versions.values()}
         self._rooms.runs.set_tags(run_id=self.run_id, tags=tags)
 
-    def forget(self) -> None:
-        """Nothing was new: leave no run behind."""
+    def forget(self, unchanged: Iterable[str]) -> None:
+        """Nothing was new, so that these steps need not run: leave no run behind."""
+        self.cached.extend(unchanged)
         self._is_forgotten = True
 
     def judged(self, fitted: Fitted, judged: Judged) -> None:
@@ -129,7 +130,7 @@ class Recorder:
         return Cached(msgspec.convert(found.output, Value), found.cached_from or "")
 
     def step_started(self, name: str) -> None:
-        self._say(f"{name} ...")
+        self._say(f"{name}, on all rows ..." if name in self._names else f"{name} ...")
 
     def step_ended(self, outcome: StepOutcome) -> None:
         (self.cached if outcome.state == "cached" else self.ran).append(outcome.name)

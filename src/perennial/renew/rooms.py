@@ -12,6 +12,7 @@ from perennial.deploy.endpoints import Endpoints
 from perennial.monitor.findings import Monitor
 from perennial.registry.versions import Models
 from perennial.renew.retraining import Retraining
+from perennial.store.events import Events
 from perennial.store.objects import ObjectStore
 from perennial.store.workspace_folder import WorkspaceFolder
 from perennial.tracking.runs import Runs
@@ -30,6 +31,8 @@ class Rooms(Protocol):
     def clock(self) -> Clock: ...
     @property
     def objects(self) -> ObjectStore: ...
+    @property
+    def events(self) -> Events: ...
     @property
     def data(self) -> Datasets: ...
     @property

@@ -124,7 +124,7 @@ class _Turn:
                 before = self._unchanged(plan)
                 if before is not None:
                     self.say(f"nothing is new since run {before.run_id}: {before.name} version {before.version} stands")
-                    recorder.forget()
+                    recorder.forget(name for name in wiring.order if name not in wiring.collects)
                     return self._outcome(before, recorder, collected.versions, is_new=False)
                 recorder.begin(collected.versions, plan)
                 fitted = self._fit(execution, wiring, collected, recorder)

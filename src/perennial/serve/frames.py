@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-__all__ = ["Frame", "Output", "Predicted", "Row", "Shadowed", "decode", "encode", "row_ids"]
+__all__ = ["Frame", "Output", "Predicted", "Row", "Shadowed", "decode", "encode", "first_id", "moment_of", "row_ids"]
 
 Output: TypeAlias = "dict[str, Any]"
 """What a model says of one row: "prediction" and, of a classifier, "probabilities"; "error" when it has none."""
@@ -66,6 +66,20 @@ def encode(frame: Frame) -> bytes:
 
 def decode(payload: bytes) -> Frame:
     return _decoder.decode(payload)
+
+
+def moment_of(prediction_id: str) -> int:
+    """When it was asked for, in microseconds, to the millisecond before.
+
+    >>> moment_of("0000000000010000020000000f")
+    1000
+    """
+    return int(prediction_id[:12], 16) * 1000
+
+
+def first_id(moment: int) -> str:
+    """No prediction asked for at or after this moment has an id before this text."""
+    return f"{moment // 1000:012x}"
 
 
 def row_ids(first: str, rows: int) -> list[str]:
