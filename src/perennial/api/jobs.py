@@ -10,19 +10,17 @@ import argparse
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
-
-import psutil
 
 from perennial.api import connect
 from perennial.errors import PerennialError
 from perennial.renew.retraining import Job
 from perennial.store.workspace_folder import open_folder
 from perennial.supervise.parent import die_with_parent
+from perennial.tracking.process import process_lives, process_name
 from perennial.workspace import Workspace
 
 __all__ = ["main"]
@@ -46,7 +44,7 @@ def main() -> None:
 
 
 def _run(ws: Workspace, stop: threading.Event) -> None:
-    holder = _name(os.getpid())
+    holder = process_name()
     while not stop.is_set():
         try:
             # To look costs a read; to claim, a transaction.
@@ -78,21 +76,7 @@ def _train(ws: Workspace, job: Job) -> None:
 def _gone(ws: Workspace, holder: str) -> list[str]:
     """Holders of running jobs that run no more; our own name among them, since we are between two trainings."""
     held = {job.holder for job in ws.renew.jobs(state="running") if job.holder}
-    return sorted(name for name in held if name == holder or not _lives(name))
-
-
-def _name(pid: int) -> str:
-    return f"{socket.gethostname()}:{pid}:{psutil.Process(pid).create_time():.2f}"
-
-
-def _lives(holder: str) -> bool:
-    host, pid, _ = holder.rsplit(":", 2)
-    if host != socket.gethostname():
-        return True  # on another machine: only its own supervisor can tell
-    try:
-        return _name(int(pid)) == holder
-    except psutil.NoSuchProcess:
-        return False
+    return sorted(name for name in held if name == holder or not process_lives(name))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from perennial.pipeline.values import Value
 from perennial.renew.rooms import Rooms
 from perennial.tracking.environment import environment_text
 from perennial.tracking.git import git_state
+from perennial.tracking.process import process_lives, process_name
 from perennial.tracking.runs import MetricPoint, StepRecord
 from perennial.types import Digest, RunId
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["PLAN_TAG", "Recorder"]
 
 PLAN_TAG = "plan"  # names everything that the result depends on: the same again needs no new run
+
+PROCESS_TAG = "process"
 
 
 class Recorder:
@@ -55,6 +58,7 @@ class Recorder:
         """The run lasts as long as the block; an error in it is recorded and goes on."""
 
         def start() -> None:
+            self._close_abandoned()
             git = git_state(project)
             objects = self._rooms.objects
             self._rooms.runs.start(
@@ -69,6 +73,7 @@ class Recorder:
                 params=self._params(),
                 reason=reason,
             )
+            self._rooms.runs.set_tags(run_id=self.run_id, tags={PROCESS_TAG: process_name()})
 
         self._start = start
         try:
@@ -162,6 +167,13 @@ class Recorder:
         for record in self._waiting:
             self._rooms.runs.step(run_id=self.run_id, step=record)
         self._waiting.clear()
+
+    def _close_abandoned(self) -> None:
+        """No run stays running for ever: one whose process is gone was killed."""
+        for run in self._rooms.runs.list(loop=self._declaration.name):
+            process = run.tags.get(PROCESS_TAG)
+            if run.status == "running" and run.id != self.run_id and process and not process_lives(process):
+                self._rooms.runs.finish(run_id=run.id, status="killed", error="its process ended before it did")
 
     def _params(self) -> dict[str, str]:
         params: dict[str, Any] = {
