@@ -16,7 +16,7 @@
        |  |- Corrupt              stored bytes differ from their digest or checksum
        |  `- ReadOnly             writing is off until somebody mends the cause
        |- Unavailable             not now: try again
-       `- UserCodeError           the user's function raised
+       `- UserCodeError           the user's function raised: theirs to mend, so exit 2 and 422
 
 An error says what happened, where, and what to do next; the three are fields, the sentence is built here.
 Status codes belong to `api`, exit codes to `cli`.

@@ -93,6 +93,12 @@ class Workspace:
                 self.__dict__[name] = self._service(name)
         return self.__dict__[name]
 
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *SERVICES})  # what a notebook completes
+
+    def __repr__(self) -> str:
+        return f"<Workspace {self.folder.root}: {', '.join(SERVICES)}>"
+
     def __enter__(self) -> Self:
         return self
 

@@ -81,7 +81,7 @@ def test_a_changed_schema_waits_as_a_draft_until_a_person_accepts_it(records: Re
     assert datasets.get(name="people").version == 1
     refusal = made.refusal(waiting.version)
     assert "was it renamed to 'persons'?" in refusal.what
-    assert "perennial data accept people 2" in refusal.remedy
+    assert "perennial data accept people@2" in refusal.remedy
     with acting("ada", "cli"):
         accepted = datasets.accept(name="people", version=2)
     assert (accepted.state, accepted.accepted_by) == ("accepted", "ada")
@@ -91,7 +91,7 @@ def test_a_changed_schema_waits_as_a_draft_until_a_person_accepts_it(records: Re
 
 
 def test_an_unknown_version_is_not_found(records: Records) -> None:
-    with pytest.raises(NotFound, match="'people' version latest"):
+    with pytest.raises(NotFound, match="'people' with an accepted version"):
         Datasets(records).get(name="people")
     with pytest.raises(NotFound, match="version 3"):
         Datasets(records).accept(name="people", version=3)

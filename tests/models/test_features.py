@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from perennial.errors import DataError, UserCodeError
+from perennial.loop.place import relative
 from perennial.models.preparation import Preparation, learn
 
 
@@ -72,7 +73,7 @@ def test_an_error_in_the_features_names_the_users_line(first_years: pl.DataFrame
 
     with pytest.raises(UserCodeError) as caught:
         learned(first_years, features)
-    assert caught.value.where == f"{__file__}:{features.__code__.co_firstlineno + 2}"
+    assert caught.value.where == f"{relative(__file__)}:{features.__code__.co_firstlineno + 2}"
 
 
 def test_pandas_features_get_and_give_pandas(first_years: pl.DataFrame, later_years: pl.DataFrame) -> None:

@@ -13,6 +13,8 @@ from perennial.errors import Invalid, NotFound
 
 __all__ = ["arguments", "run"]
 
+MODEL_FILES = (".pkl", ".pickle", ".joblib")
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     common(parser)
@@ -28,6 +30,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.name or options.sample or Path(options.model).is_file():
         return _bring_in(options)
+    if Path(options.model).suffix in MODEL_FILES:
+        raise NotFound("there is no such file", where=options.model, remedy="name a file, or a version as NAME@VERSION")
     from perennial.api.connect import calls
 
     name, version = model_at(options.model)
@@ -44,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
             force=options.now,
         )
         owner.call("endpoints.publish")
-    emit(options, rollout, [f"{name} version {version}: {rollout['state']} {rollout['verdict']}".rstrip()])
+    says = ", ".join(filter(None, (rollout["state"], rollout["verdict"])))
+    emit(options, rollout, [f"{name} version {version}: {says}"])
     return 0
 
 

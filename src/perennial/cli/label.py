@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from perennial.cli.output import emit, progress
 from perennial.cli.tables import read_table
 from perennial.cli.verbs import Verbs
 from perennial.errors import Invalid
+from perennial.ids import RandomIds
 
 __all__ = ["arguments"]
 
@@ -44,14 +44,16 @@ def read_in(options: argparse.Namespace) -> int:
         raise Invalid(
             f"{missing} of {rows.height} rows have no id or no label", where=str(file), remedy="leave them out"
         )
-    key = hashlib.sha256(file.read_bytes()).hexdigest()
+    if rows["value"].dtype.is_float() and (infinite := rows.filter(~rows["value"].is_finite()).height):
+        what = f"{infinite} of {rows.height} labels are NaN or infinite"
+        raise Invalid(what, where=str(file), remedy="leave them out, or write the true values")
+    # For repeating a call that got no answer; the next import of the same file counts anew what is known by then.
+    key = RandomIds().new()
     total = {"accepted": 0, "revised": 0, "repeated": 0}
     with calls(options.home) as owner, progress(f"storing {rows.height} labels"):
         for start in range(0, rows.height, BATCH):
             labels: list[dict[str, Any]] = rows[start : start + BATCH].to_dicts()
-            report = owner.call(
-                "predictions.label", endpoint=options.endpoint, labels=labels, key=f"{key[:48]}-{start}"
-            )
+            report = owner.call("predictions.label", endpoint=options.endpoint, labels=labels, key=f"{key}-{start}")
             total = {name: total[name] + report[name] for name in total}
     emit(options, total, [f"{total['accepted']} accepted ({total['revised']} changed), {total['repeated']} were known"])
     return 0

@@ -34,7 +34,7 @@ COMMANDS = {  # in the order of a project's life
     "restore": "make a workspace from a backup",
     "data": "dataset versions: list, show, accept",
     "models": "model versions: list, show",
-    "runs": "runs: list, show",
+    "runs": "runs: list, show, log",
     "endpoints": "endpoints: status, history, pin, unpin",
     "label": "true values for past predictions: import",
 }

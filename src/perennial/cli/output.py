@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from perennial.clock import iso
-from perennial.errors import Mistake, PerennialError, Refused
+from perennial.errors import Mistake, PerennialError, Refused, UserCodeError
 from perennial.types import Micros
 
 __all__ = ["common", "emit", "explain", "moment", "progress", "say", "table"]
@@ -42,7 +42,7 @@ def explain(error: PerennialError, *, as_json: bool = False) -> int:
         told = {"error": kind, "what": error.what, "where": error.where, "remedy": error.remedy}
         print(json.dumps({"error": told}, ensure_ascii=False))
     print(f"{kind}: {error}", file=sys.stderr)
-    return 1 if isinstance(error, Refused) else 2 if isinstance(error, Mistake) else 3
+    return 1 if isinstance(error, Refused) else 2 if isinstance(error, Mistake | UserCodeError) else 3
 
 
 def say(text: str) -> None:

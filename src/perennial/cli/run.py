@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,10 +36,11 @@ def turn(options: argparse.Namespace) -> Outcome:
     with progress("opening the workspace") as change:
 
         def told(text: str) -> None:
-            change(text)
+            change(text.removesuffix(" ..."))
             say(text)
 
-        with open(options.home, origin="cli") as workspace:
+        # What the user's code prints is not this command's result.
+        with redirect_stdout(sys.stderr), open(options.home, origin="cli") as workspace:
             return run_loop(workspace, Path.cwd(), options.loop, told)
 
 
@@ -48,7 +51,8 @@ def _told(outcome: Outcome) -> object:
 
 
 def _lines(outcome: Outcome) -> Iterable[str]:
-    steps = f"ran {', '.join(outcome.ran) or 'nothing'}; unchanged: {', '.join(outcome.cached) or 'nothing'}"
+    ran, cached = dict.fromkeys(outcome.ran), dict.fromkeys(outcome.cached)  # the model is fitted twice
+    steps = f"ran {', '.join(ran) or 'nothing'}; unchanged: {', '.join(cached) or 'nothing'}"
     yield f"{outcome.name} version {outcome.version}: {outcome.state}{'' if outcome.is_new else ', as before'}"
     yield f"  run {outcome.run_id}: {steps}"
     yield from verdict_lines(outcome)

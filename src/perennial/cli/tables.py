@@ -29,9 +29,12 @@ def read_table(file: Path, *, texts: Collection[str] = ()) -> pl.DataFrame:
         raise Invalid(
             f"cannot read {suffix or 'a file without suffix'}", where=str(file), remedy=f"use {', '.join(SUFFIXES)}"
         )
+    if not file.is_file():
+        raise Invalid("there is no such file", where=str(file), remedy="mend the path")
     try:
         if suffix == ".csv":
             return polars.read_csv(file, schema_overrides=dict.fromkeys(texts, polars.String), try_parse_dates=True)
         return polars.read_parquet(file) if suffix == ".parquet" else polars.read_ndjson(file)
     except (OSError, polars.exceptions.PolarsError) as error:
-        raise Invalid(f"cannot read the table: {str(error).splitlines()[0]}", where=str(file)) from error
+        why = str(error).splitlines()[0]
+        raise Invalid(f"cannot read the table: {why}", where=str(file), remedy=f"write it as {suffix[1:]}") from error

@@ -44,7 +44,7 @@ class Draft:
         return DataError(
             f"dataset {self.name!r} changed its columns: {'; '.join(errors)}",
             where=f"version {version}, a draft",
-            remedy=f"mend the collect step, or accept the change with: perennial data accept {self.name} {version}",
+            remedy=f"mend the collect step, or accept the change with: perennial data accept {self.name}@{version}",
         )
 
 

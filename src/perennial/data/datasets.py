@@ -165,4 +165,7 @@ def _version(row: Any) -> DatasetVersion:
 
 
 def _missing(name: str, version: int | str) -> NotFound:
-    return NotFound(f"there is no dataset {name!r} version {version}", remedy="see what there is: perennial data list")
+    what = f"there is no dataset {name!r} version {version}"
+    if version == "latest":
+        what = f"there is no dataset {name!r} with an accepted version"
+    return NotFound(what, remedy="see what there is: perennial data list")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -80,5 +81,7 @@ def _closing(facts: Facts, folder: Path) -> str:
             f"{policy.bias_last_year:>+8.2f}{policy.trainings:>11}"
         )
     lines += ["", f"  the report       {folder / 'report.html'}", f"  to look further  cd {folder}"]
+    if shutil.which("perennial") is None:
+        lines.append(f"                   perennial is {Path(sys.executable).with_name('perennial')}")
     lines += [f"    {item.command:<38}{item.says}" for item in facts.commands]
     return "\n".join(lines) + "\n"

@@ -104,8 +104,11 @@ def _not_worse_than_live(case: Case, options: dict[str, Any]) -> Result:
 def _against_live(
     case: Case, options: dict[str, Any], margin: float, passes: Callable[[stats.Finding], bool]
 ) -> Result:
-    if case.live is None or case.fresh is None or case.live_version is None:
+    if case.live_version is None:
         return None, "there is no live version to compare with", {}
+    if case.live is None or case.fresh is None:
+        says = f"live version {case.live_version} can answer no held-out row that is new to it: nothing to compare"
+        return None, says, {"fresh_rows": 0}
     rows = int(case.fresh.sum())
     if rows < MIN_SLICE_ROWS:
         says = f"only {rows} of the held-out rows are new to live version {case.live_version}: the shadow will decide"
@@ -132,6 +135,8 @@ def _better_than_baseline(case: Case, options: dict[str, Any]) -> Result:
     )
     name = "the mean" if case.task == "regression" else "the most frequent label"
     says = f"{found.decision} against always answering {name}: {compared_by(metric)} improves by {found.effect:.4g}"
+    if found.decision != "better" and found.reasons:
+        says += f" ({found.reasons[0]})"
     return found.decision == "better", says, found.as_dict()
 
 

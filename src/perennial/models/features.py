@@ -17,6 +17,7 @@ import polars as pl
 from perennial.data.column_types import canonical, column_type
 from perennial.data.frames import FrameKind, native, to_arrow
 from perennial.errors import DataError, PerennialError, UserCodeError
+from perennial.loop.place import relative
 from perennial.models.rows import POLARS_TYPES
 
 __all__ = ["FeaturesFunction", "apply", "prove", "uses"]
@@ -26,6 +27,7 @@ FeaturesFunction = Callable[[Any], Any]
 ROWS = 100  # rows that are tried one by one
 RELATIVE, ABSOLUTE = 1e-9, 1e-12  # a vector unit may round a batch differently from a single row
 _SEED = 0
+_RAISED = "mend this line, or give it values that it can take"
 _REMEDY = "compute it row by row; what needs other rows belongs into a step before features"
 
 
@@ -43,7 +45,8 @@ def apply(function: FeaturesFunction | None, frame: pl.DataFrame, kind: FrameKin
     except PerennialError:
         raise
     except Exception as error:  # the user's own code
-        raise UserCodeError(f"features raised {type(error).__name__}: {error}", where=_line(function, error)) from error
+        what = f"features raised {type(error).__name__}: {error}"
+        raise UserCodeError(what, where=_line(function, error), remedy=_RAISED) from error
     try:
         result = _canonical(made)
     except DataError as error:
@@ -167,4 +170,4 @@ def _line(function: FeaturesFunction, error: BaseException | None = None) -> str
         return getattr(function, "__name__", type(function).__name__)
     frames = traceback.extract_tb(error.__traceback__) if error else []
     lines = [frame.lineno for frame in frames if frame.filename == code.co_filename]
-    return f"{code.co_filename}:{lines[-1] if lines and lines[-1] else code.co_firstlineno}"
+    return f"{relative(code.co_filename)}:{lines[-1] if lines and lines[-1] else code.co_firstlineno}"

@@ -71,6 +71,11 @@ def import_model(
             f"the model takes a column {missing[0]!r} that the sample lacks",
             remedy="give a sample with all its columns",
         )
+    for column in (target, key, time):
+        if column is not None and column not in table.column_names:
+            raise DataError(
+                f"the sample has no column {column!r}", remedy=f"name one of {', '.join(table.column_names)}"
+            )
     if wanted:
         aside = [name for name in (key, time, target) if name is not None and name not in wanted]
         table = table.select([*wanted, *aside])
@@ -94,6 +99,8 @@ def import_model(
 
 
 def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise DataError("there is no such file", where=str(path), remedy="name the file that holds the fitted model")
     try:
         return joblib.load(path)
     except Exception as error:  # a pickle can raise anything; the person who named the file is told

@@ -195,7 +195,7 @@ class Requests:
             return Invalid(
                 f"a request holds 1 to {self._max_rows} rows",
                 where=where,
-                remedy="split it" if ">" not in reason else "",
+                remedy="split it" if ">" not in reason else "send at least one row",
             )
         if name is None:
             return Invalid(reason, where=where, remedy='send {"records": [{...}]} or {"columns": {...}}')

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from perennial.store.objects import ObjectStore
 
 __all__ = ["declare"]
+
+PUBLIC = ("Loop", "require", "retrain", "rollout")  # what a loop file imports from perennial
 
 
 def declare(
@@ -124,5 +127,9 @@ def _import_remedy(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"pip install {error.name.partition('.')[0]}, or mend the name"
     if isinstance(error, NameError) and error.name:
-        return did_you_mean(error.name, ("Loop", "require", "retrain", "rollout")) + "; is it imported?"
+        if error.name in PUBLIC:
+            return f"write: from perennial import {error.name}"
+        return did_you_mean(error.name, PUBLIC) + " Or is an import missing?"
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType) and error.name:
+        return did_you_mean(error.name, [name for name in vars(error.obj) if not name.startswith("_")])
     return "mend this line; python -c 'import loop' shows the same"

@@ -303,7 +303,7 @@ def _seeded(seed: int, *, with_numpy: bool) -> Generator[None]:
 def _remedy(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"pip install {error.name.partition('.')[0]}"
-    return "mend this line; the step's log has the whole traceback"
+    return "mend this line; `perennial runs list` and `perennial runs log RUN` show the whole traceback"
 
 
 def _story(error: PerennialError) -> str:

@@ -47,6 +47,9 @@ def restore(source: Path, target: Path, *, files: Files | None = None) -> Worksp
         Conflict: There is something at `target`.
         StoreError: The disk would not do it; nothing is at `target`.
     """
+    if not (source / "workspace.json").exists():
+        remedy = "name the folder that `perennial backup` made"
+        raise NotFound("there is no backup here", where=str(source), remedy=remedy)
     open_folder(source)
     if not (source / "records.db").exists():
         raise NotFound("this backup has no records", where=str(source))

@@ -39,6 +39,12 @@ def run(folder: WorkspaceFolder, settings: Settings, *, announce: Callable[[Up],
         Failure: A process did not get ready.
     """
     host = settings.host
+    if settings.port == settings.serving_port != 0:
+        raise ConfigError(
+            f"port {settings.port} cannot be used twice, for pages and for predictions",
+            where=f"{settings.origin.get('port', 'default')}, {settings.origin.get('serving_port', 'default')}",
+            remedy="choose another one with --port or --serving-port, 0 takes a free one",
+        )
     with UpLock(folder.root) as lock:
         left = lock.acquire()
         if left is not None:
