@@ -6,40 +6,28 @@ runner died is taken over by the next runner, and what the dead attempt might st
 
 from __future__ import annotations
 
-import argparse
 import logging
-import os
-import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
-from perennial.api import connect
+from perennial.api.child import start
 from perennial.errors import PerennialError
 from perennial.renew.retraining import Job
-from perennial.store.workspace_folder import open_folder
-from perennial.supervise.parent import die_with_parent
 from perennial.tracking.process import process_lives, process_name
 from perennial.workspace import Workspace
 
 __all__ = ["main"]
 
 PAUSE_S = 0.1
+AGAIN_S = 0.5  # before a training that died is tried again
 _log = logging.getLogger("perennial.jobs")
 
 
 def main() -> None:
     """Run until told to stop."""
-    parser = argparse.ArgumentParser(prog="python -m perennial.api.jobs")
-    parser.add_argument("--workspace", type=Path, required=True)
-    parser.add_argument("--die-with-parent", action="store_true")
-    asked = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    if asked.die_with_parent:
-        die_with_parent(lambda: os._exit(0))
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # the training sees the end of its input and stops as well
-    with connect.join(open_folder(asked.workspace), origin="jobs") as ws:
+    ws, _ = start("perennial.api.jobs", "jobs")
+    with ws:
         _run(ws, threading.Event())
 
 
@@ -54,13 +42,14 @@ def _run(ws: Workspace, stop: threading.Event) -> None:
             job = None
         if job is None or job.state != "running":
             stop.wait(PAUSE_S)
-        else:
-            _train(ws, job)
+        elif not _train(ws, job):
+            stop.wait(AGAIN_S)
 
 
-def _train(ws: Workspace, job: Job) -> None:
+def _train(ws: Workspace, job: Job) -> bool:
+    """Run the training in a process of its own; whether that came to its end, well or not, and said so."""
     _log.info("training %s, attempt %d: %s", job.loop, job.epoch, job.reason)
-    argv = [sys.executable, "-m", "perennial.api.train", "--workspace", str(ws.folder.root)]
+    argv = [sys.executable, "-m", "perennial.api.train", "--workspace", str(ws.folder.root), "--die-with-parent"]
     # Its input stays open as long as this process lives, which is how it notices our death.
     with subprocess.Popen([*argv, "--job", job.id, "--epoch", str(job.epoch)], stdin=subprocess.PIPE) as process:
         try:
@@ -71,6 +60,7 @@ def _train(ws: Workspace, job: Job) -> None:
             error = f"it took longer than job_timeout_s ({ws.settings.job_timeout_s:g} s)"
             ws.renew.fail_job(id=job.id, epoch=job.epoch, error=error)
     _log.info("training %s, attempt %d, ended with %d", job.loop, job.epoch, process.returncode)
+    return process.returncode == 0
 
 
 def _gone(ws: Workspace, holder: str) -> list[str]:

@@ -6,18 +6,13 @@ the records and goes on. In a simulated workspace it looks as soon as the clock 
 
 from __future__ import annotations
 
-import argparse
 import logging
-import os
 import threading
-from pathlib import Path
 
-from perennial.api import connect
+from perennial.api.child import start
 from perennial.clock import Micros
 from perennial.errors import PerennialError
 from perennial.renew.reconcile import Reconciler
-from perennial.store.workspace_folder import open_folder
-from perennial.supervise.parent import die_with_parent
 from perennial.workspace import Workspace
 
 __all__ = ["main"]
@@ -30,14 +25,8 @@ _log = logging.getLogger("perennial.reconciler")
 
 def main() -> None:
     """Run until told to stop."""
-    parser = argparse.ArgumentParser(prog="python -m perennial.api.reconciler")
-    parser.add_argument("--workspace", type=Path, required=True)
-    parser.add_argument("--die-with-parent", action="store_true")
-    asked = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    if asked.die_with_parent:
-        die_with_parent(lambda: os._exit(0))
-    with connect.join(open_folder(asked.workspace), origin="reconciler") as ws:
+    ws, _ = start("perennial.api.reconciler", "reconciler")
+    with ws:
         _run(ws, threading.Event())
 
 

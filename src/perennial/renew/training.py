@@ -31,6 +31,7 @@ from perennial.renew.rooms import Rooms
 from perennial.types import Digest, canonical_json
 
 if TYPE_CHECKING:
+    from perennial.evaluate.evaluation import Evaluation
     from perennial.renew.fitting import Fitted
 
 __all__ = ["Outcome", "run_job", "run_loop"]
@@ -155,6 +156,7 @@ class _Turn:
 
         judged = judge(self.rooms, self.declaration, fitted)
         recorder.judged(fitted, judged)
+        self.say(_measured(judged.evaluation))
         data = collected.versions.get(wiring.table) or next(iter(collected.versions.values()))
         version = self.rooms.models.register(
             name=self.declaration.name,
@@ -205,6 +207,18 @@ class _Turn:
             data={found.name: found.version for found in versions.values()},
             verdicts=version.verdicts,
         )
+
+
+def _measured(evaluation: Evaluation) -> str:
+    """One line: the main metric on unseen rows, on the training rows, and of the trivial baseline."""
+    name = evaluation.metric
+    test, train, trivial = (part[name] for part in (evaluation.test, evaluation.train, evaluation.baseline))
+    interval = f" ({test.low:.4g} to {test.high:.4g})" if test.low is not None and test.high is not None else ""
+    told = (
+        f"{name} {test.value:.4g}{interval} on {test.rows} unseen rows, {train.value:.4g} on the {train.rows} it was "
+        f"fitted to, {trivial.value:.4g} for the trivial baseline; {evaluation.split}"
+    )
+    return f"{told}\nit overfits: {evaluation.overfits}" if evaluation.overfits else told
 
 
 def _without_places(declaration: Declaration) -> dict[str, Any]:
