@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from perennial.data.frames import FrameKind, kind_of, to_arrow
 from perennial.data.split import Split, split
+from perennial.errors import DataError
 from perennial.loop.declaration import Declaration
 from perennial.loop.graph import Wiring
 from perennial.models.build import SourceCode, build, predictor_of
@@ -61,6 +62,13 @@ def fit(
     frame = execution.load(values[wiring.table])
     kind: FrameKind = kind_of(frame)
     table = to_arrow(frame)
+    for column in (declaration.target, declaration.time, declaration.key):
+        if column is not None and column not in table.column_names:
+            raise DataError(
+                f"step {wiring.table!r} gives no column {column!r}",
+                where=declaration.step(wiring.table).where,
+                remedy=f"keep {column!r} there, or name another one in Loop(...): {', '.join(table.column_names)}",
+            )
     parts = split(table, time=declaration.time, key=declaration.key)
     train, test = parts.parts(table)
     older = _learn(execution, declaration, wiring, train, kind)
