@@ -55,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _overview().parse_args(words or ["--help"])
         return 2
     options = parser_of(name).parse_args(words[1:])
-    # Threads of a parallel fit that wait for one another shall sleep, not spin: beside other processes on the same cores
-    # spinning makes a fit of 0.2 s one of 13 s. Read by the OpenMP runtime when it loads, here and in our children.
+    # Threads of a parallel fit that wait for one another shall sleep, not spin: beside other processes on the same
+    # cores spinning makes a fit of 0.2 s one of 13 s. The OpenMP runtime reads it when it loads, here and in children.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from perennial.cli.output import explain
     from perennial.errors import PerennialError
