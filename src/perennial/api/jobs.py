@@ -19,7 +19,7 @@ from perennial.workspace import Workspace
 
 __all__ = ["main"]
 
-PAUSE_S = 0.1
+SIMULATED_PAUSE_S, REAL_PAUSE_S = 0.1, 0.5
 AGAIN_S = 0.5  # before a training that died is tried again
 _log = logging.getLogger("perennial.jobs")
 
@@ -33,6 +33,7 @@ def main() -> None:
 
 def _run(ws: Workspace, stop: threading.Event) -> None:
     holder = process_name()
+    pause_s = SIMULATED_PAUSE_S if ws.clock.is_simulated else REAL_PAUSE_S
     while not stop.is_set():
         try:
             # To look costs a read; to claim, a transaction.
@@ -41,7 +42,7 @@ def _run(ws: Workspace, stop: threading.Event) -> None:
             _log.warning("not now: %s", error)
             job = None
         if job is None or job.state != "running":
-            stop.wait(PAUSE_S)
+            stop.wait(pause_s)
         elif not _train(ws, job):
             stop.wait(AGAIN_S)
 

@@ -18,7 +18,7 @@ from perennial.workspace import Workspace
 __all__ = ["main"]
 
 SIMULATED_PAUSE_S = 0.01
-REAL_PAUSE_S = 0.25  # an approval or rollback by hand is taken up within a second
+REAL_PAUSE_S = 0.5  # an approval or rollback by hand is taken up within a second
 REPORT_EVERY_US = 60_000_000
 _log = logging.getLogger("perennial.reconciler")
 
