@@ -33,6 +33,7 @@ def emit(options: argparse.Namespace, value: Any, lines: Iterable[str]) -> None:
     else:
         for line in lines:
             print(line)
+    sys.stdout.flush()  # `up` goes on running after it has said where it listens, and a pipe is read by the block
 
 
 def explain(error: PerennialError, *, as_json: bool = False) -> int:

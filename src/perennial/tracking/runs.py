@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
@@ -409,18 +410,19 @@ def _put_params(tx: Transaction, run_id: str, given: dict[str, str]) -> None:
 
 def _upsert(tx: Transaction, table: sa.Table, rows: list[dict[str, Any]]) -> None:
     """Insert rows; those whose key is there replace what is not part of the key."""
-    if not rows:
-        return
-    insert = (postgresql if tx.connection.dialect.name == "postgresql" else sqlite).insert(table)
+    if rows:
+        tx.connection.execute(_upserting(table, tx.connection.dialect.name), rows)
+
+
+@cache
+def _upserting(table: sa.Table, dialect: str) -> sa.Insert:
+    """The statement, made once: making it costs more than running it."""
+    insert = (postgresql if dialect == "postgresql" else sqlite).insert(table)
     keys = [column.name for column in table.primary_key]
     rest = [column.name for column in table.columns if column.name not in keys]
-    if rest:
-        statement = insert.on_conflict_do_update(
-            index_elements=keys, set_={name: insert.excluded[name] for name in rest}
-        )
-    else:
-        statement = insert.on_conflict_do_nothing(index_elements=keys)
-    tx.connection.execute(statement, rows)
+    if not rest:
+        return insert.on_conflict_do_nothing(index_elements=keys)
+    return insert.on_conflict_do_update(index_elements=keys, set_={name: insert.excluded[name] for name in rest})
 
 
 def _get(connection: sa.Connection, run_id: str) -> Run:
