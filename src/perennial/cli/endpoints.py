@@ -38,6 +38,8 @@ def status(options: argparse.Namespace) -> int:
 
 def history(options: argparse.Namespace) -> int:
     rollouts: list[dict[str, Any]] = _ask(options, "endpoints.history", name=options.name)
+    if not rollouts:
+        _ask(options, "endpoints.get", name=options.name)  # says that there is no such endpoint
     rows = [row | {"started": moment(row["started"]), "ended": moment(row["ended"])} for row in rollouts]
     emit(options, rollouts, table(rows, HISTORY) if rows else [f"{options.name} has had no rollout"])
     return 0
