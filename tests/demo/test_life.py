@@ -49,9 +49,7 @@ def check_story(folder: Path) -> None:
 
 def sound(folder: Path) -> None:
     for verb in ("verify", "doctor"):
-        done = subprocess.run(
-            command(verb), cwd=folder, capture_output=True, text=True, env=environment(), timeout=120
-        )
+        done = subprocess.run(command(verb), cwd=folder, capture_output=True, text=True, env=environment(), timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
