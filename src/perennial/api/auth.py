@@ -29,15 +29,20 @@ __all__ = ["NOBODY", "OWNER", "Auth", "Caller"]
 LINK_LIFE_S = 15 * 60
 SESSION_LIFE_S = 12 * 3600
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
+_LEASE = re.compile(r"([a-z]{1,32}) (\d{1,18})")
 _ORIGIN = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 class Caller(NamedTuple):
-    """Who calls, from where, and what they may do. `person` is empty for somebody unknown."""
+    """Who calls, from where, and what they may do. `person` is empty for somebody unknown.
+
+    `lease` is the name and epoch of the lease under which one of our own processes writes.
+    """
 
     person: str
     origin: str
     permissions: frozenset[Permission]
+    lease: tuple[str, int] | None = None
 
 
 NOBODY = Caller("", "unknown", frozenset({"read"}))
@@ -67,7 +72,9 @@ class Auth:
             if scheme.lower() != "bearer" or not hmac.compare_digest(_digest(token.strip()), self._token):
                 raise NotLoggedIn("this token is not valid", remedy="the owner may have restarted: read its file again")
             origin = headers.get("perennial-origin", "")
-            return Caller(system_user(), origin if _ORIGIN.fullmatch(origin) else "api", OWNER)
+            lease = _LEASE.fullmatch(headers.get("perennial-lease", ""))
+            held = (lease[1], int(lease[2])) if lease else None
+            return Caller(system_user(), origin if _ORIGIN.fullmatch(origin) else "api", OWNER, held)
         session = self._session(headers)
         if session and (method in ("GET", "HEAD") or is_from_our_page(headers)):
             return Caller(session, "page", _PERSON)

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 from perennial.api import connect
+from perennial.api.client import HeldLease
 from perennial.store.workspace_folder import open_folder
 from perennial.supervise.parent import die_with_parent
 from perennial.workspace import Workspace
@@ -16,7 +17,9 @@ from perennial.workspace import Workspace
 __all__ = ["start"]
 
 
-def start(module: str, origin: str, *required: str) -> tuple[Workspace, argparse.Namespace]:
+def start(
+    module: str, origin: str, *required: str, lease: HeldLease | None = None
+) -> tuple[Workspace, argparse.Namespace]:
     """Read the command line, log plainly, end with the parent, and join the workspace.
 
     They hold nothing that an end at any moment could lose, so a signal ends them at once.
@@ -25,6 +28,7 @@ def start(module: str, origin: str, *required: str) -> tuple[Workspace, argparse
         module: As in `python -m MODULE`.
         origin: What events are stamped with.
         required: Further options that must be given, such as "--job".
+        lease: The lease under which it writes, once it holds it.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}")
     parser.add_argument("--workspace", type=Path, required=True)
@@ -36,4 +40,4 @@ def start(module: str, origin: str, *required: str) -> tuple[Workspace, argparse
     if asked.die_with_parent:
         die_with_parent(lambda: os._exit(0))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    return connect.join(open_folder(asked.workspace), origin=origin), asked
+    return connect.join(open_folder(asked.workspace), origin=origin, lease=lease), asked

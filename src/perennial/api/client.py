@@ -21,7 +21,7 @@ from perennial.api.operations import OPERATIONS
 from perennial.api.statuses import NotLoggedIn, rebuilt
 from perennial.errors import ConfigError, Failure, Unavailable
 
-__all__ = ["Address", "Connection", "RemoteService", "parse_address"]
+__all__ = ["Address", "Connection", "HeldLease", "RemoteService", "parse_address"]
 
 CONNECT_S = 5.0
 ANSWER_S = 600.0  # verify and backup read everything
@@ -43,6 +43,14 @@ class _Kept(HTTPConnection):
         self.close()
 
 
+class HeldLease:
+    """The lease under which a process of ours writes; epoch 0 while it holds none. Fits `store.leases`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.epoch = 0
+
+
 class Connection:
     """Calls operations of one owner. Safe for concurrent use.
 
@@ -50,9 +58,12 @@ class Connection:
     have another address and has another token. It raises Unavailable when there is none.
     """
 
-    def __init__(self, find: Callable[[], Address], *, origin: str, patience_s: float = 30.0) -> None:
+    def __init__(
+        self, find: Callable[[], Address], *, origin: str, patience_s: float = 30.0, lease: HeldLease | None = None
+    ) -> None:
         self._find = find
         self._origin = origin
+        self._lease = lease
         self._patience_s = patience_s
         self._address: Address | None = None
         self._here = threading.local()
@@ -123,6 +134,8 @@ class Connection:
         headers = {"content-type": "application/json", "idempotency-key": key, "perennial-origin": self._origin}
         if address.token:
             headers["authorization"] = f"Bearer {address.token}"
+        if self._lease is not None and self._lease.epoch:
+            headers["perennial-lease"] = f"{self._lease.name} {self._lease.epoch}"
         held[1].request("POST", path, body, headers)
         response = held[1].getresponse()
         return response.status, response.read()

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from perennial.api.client import Address, Connection, RemoteService, parse_address
+from perennial.api.client import Address, Connection, HeldLease, RemoteService, parse_address
 from perennial.config import Settings, read_settings
 from perennial.errors import ConfigError, Conflict, NotFound, Unavailable
 from perennial.store.owner import OwnerInfo, find_owner
@@ -63,11 +63,12 @@ def join(
     settings: Settings | None = None,
     origin: str = "library",
     patience_s: float = PATIENCE_S,
+    lease: HeldLease | None = None,
 ) -> Workspace:
     """The workspace as its owner serves it; never owns it. While there is no owner, each call waits that long."""
     from perennial.store.objects import ObjectStore
 
-    connection = _connection(folder, origin, patience_s)
+    connection = _connection(folder, origin, patience_s, lease)
     return Workspace(
         folder=folder,
         settings=settings or read_settings(folder.root.parent, os.environ),
@@ -191,14 +192,14 @@ def _silent(owner: OwnerInfo, folder: WorkspaceFolder) -> Conflict:
     )
 
 
-def _connection(folder: WorkspaceFolder, origin: str, patience_s: float) -> Connection:
+def _connection(folder: WorkspaceFolder, origin: str, patience_s: float, lease: HeldLease | None = None) -> Connection:
     def find() -> Address:
         owner = find_owner(folder.root)
         if owner is None or not owner.address:
             raise Unavailable("nobody owns the workspace just now", where=str(folder.root))
         return parse_address(owner.address)._replace(token=owner.token)
 
-    return Connection(find, origin=origin, patience_s=patience_s)
+    return Connection(find, origin=origin, patience_s=patience_s, lease=lease)
 
 
 def _folder_behind(address: str) -> WorkspaceFolder:

@@ -13,6 +13,7 @@ from perennial.api.signatures import decode_request
 from perennial.api.statuses import NotLoggedIn
 from perennial.errors import Forbidden, NotFound, TooLarge
 from perennial.store.actor import acting
+from perennial.store.leases import Leases
 from perennial.store.records import Records, Transaction
 from perennial.workspace import Workspace
 
@@ -40,6 +41,7 @@ class Dispatcher:
     def __init__(self, workspace: Workspace, records: Records) -> None:
         self.workspace = workspace
         self._records = records
+        self._leases = Leases(records)
 
     def call(self, name: str, body: bytes, caller: Caller, key: str = "") -> bytes:
         """The answer of this operation as JSON; a write with a key that was seen before answers as it did then.
@@ -60,7 +62,9 @@ class Dispatcher:
 
         noun, _, verb = name.partition(".")
 
-        def perform(_: Transaction | None = None) -> bytes:
+        def perform(tx: Transaction | None = None) -> bytes:
+            if tx is not None and caller.lease is not None:
+                self._leases.check(tx, *caller.lease)  # a leader that slept through the end of its lease writes no more
             with acting(caller.person, caller.origin):
                 return msgspec.json.encode(getattr(getattr(self.workspace, noun), verb)(**arguments))
 

@@ -88,6 +88,8 @@ _TABLE = (
     Operation("monitor.detector", "system", "", "How far a detector has read, and its numbers."),
     Operation("monitor.step", "system", "found", "Record what a detector read and found.", 16 * MIB),
     Operation("renew.last_pass", "read", "", "How far the reconciler has come."),
+    Operation("renew.lead", "system", "", "Become the one reconciler, unless there is another.", keyed=False),
+    Operation("renew.keep_lead", "system", "", "Stay the one reconciler for another term.", keyed=False),
     Operation("renew.report_pass", "system", "", "Say how far the reconciler has come.", keyed=False),
     Operation("renew.loops", "read", "", "The loops that were run in this workspace."),
     Operation("renew.loop", "read", "", "One loop as it was last run."),

@@ -7,12 +7,16 @@ the records and goes on. In a simulated workspace it looks as soon as the clock 
 from __future__ import annotations
 
 import logging
+import socket
 import threading
+import time
 
 from perennial.api.child import start
+from perennial.api.client import HeldLease
 from perennial.clock import Micros
 from perennial.errors import PerennialError
 from perennial.renew.reconcile import Reconciler
+from perennial.renew.retraining import LEAD, LEAD_TTL_S
 from perennial.workspace import Workspace
 
 __all__ = ["main"]
@@ -24,16 +28,46 @@ _log = logging.getLogger("perennial.reconciler")
 
 
 def main() -> None:
-    """Run until told to stop."""
-    ws, _ = start("perennial.api.reconciler", "reconciler")
+    """Run until told to stop, or until another one leads."""
+    held = HeldLease(LEAD)
+    ws, _ = start("perennial.api.reconciler", "reconciler", lease=held)
     with ws:
-        _run(ws, threading.Event())
+        _run(ws, _Lead(ws, held), threading.Event())
 
 
-def _run(ws: Workspace, stop: threading.Event) -> None:
+class _Lead:
+    """The right to decide, renewed in time. What is written without it is refused by the owner."""
+
+    def __init__(self, ws: Workspace, held: HeldLease) -> None:
+        self._ws = ws
+        self._held = held
+        # One name for each machine: who comes after a killed one need not wait for the end of its term.
+        self._holder = f"{socket.gethostname()}:reconciler"
+        self._since = 0.0
+
+    def is_held(self) -> bool:
+        """Whether this process leads now; False while it waits for another one's term to end.
+
+        Raises:
+            Conflict: It led, and another one does now.
+        """
+        if self._held.epoch and time.monotonic() - self._since < LEAD_TTL_S / 3:
+            return True
+        if self._held.epoch:
+            self._ws.renew.keep_lead(holder=self._holder, epoch=self._held.epoch)
+        else:
+            self._held.epoch = self._ws.renew.lead(holder=self._holder) or 0
+        self._since = time.monotonic()
+        return bool(self._held.epoch)
+
+
+def _run(ws: Workspace, lead: _Lead, stop: threading.Event) -> None:
     reconciler = Reconciler(ws)
     told: tuple[int, bool, str] | None = None
     while not stop.is_set():
+        if not lead.is_held():
+            stop.wait(REAL_PAUSE_S)
+            continue
         now = ws.clock.now()
         if ws.clock.is_simulated and told == (now, True, ""):
             stop.wait(SIMULATED_PAUSE_S)  # time stands still and everything due is done

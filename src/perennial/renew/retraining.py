@@ -13,11 +13,14 @@ import sqlalchemy as sa
 
 from perennial.errors import Conflict, NotFound
 from perennial.renew.records import decisions, jobs, loops, passes
+from perennial.store.leases import Lease, Leases
 from perennial.store.records import Records, Transaction
 from perennial.types import canonical_json
 
-__all__ = ["MAX_ATTEMPTS", "Decision", "Job", "LoopRecord", "Pass", "Retraining"]
+__all__ = ["LEAD", "LEAD_TTL_S", "MAX_ATTEMPTS", "Decision", "Job", "LoopRecord", "Pass", "Retraining"]
 
+LEAD = "reconciler"  # the lease of the one that decides
+LEAD_TTL_S = 15.0
 MAX_ATTEMPTS = 10  # a job whose process dies this often is given up; ten kills in a row are not an accident
 
 
@@ -73,6 +76,23 @@ class Retraining:
 
     def __init__(self, records: Records) -> None:
         self._records = records
+        self._leases = Leases(records)
+
+    def lead(self, *, holder: str) -> int | None:
+        """Become the one reconciler of this workspace; the epoch to write under, or None while another one leads.
+
+        The same holder gets the lead again at once, under a new epoch that shuts its former self out.
+        """
+        lease = self._leases.acquire(LEAD, holder, LEAD_TTL_S)
+        return None if lease is None else lease.epoch
+
+    def keep_lead(self, *, holder: str, epoch: int) -> None:
+        """Stay the one reconciler for another term.
+
+        Raises:
+            Conflict: Another one leads by now.
+        """
+        self._leases.renew(Lease(name=LEAD, holder=holder, epoch=epoch, ttl_s=LEAD_TTL_S))
 
     def set_loop(self, *, name: str, bundle: str, declaration: dict[str, Any], project: str) -> LoopRecord:
         """Remember the loop as it is run now; an event when its code changed.
