@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROW, Project
+from .conftest import ROW, Project, until
 
 FLOWER = {"sepal length (cm)": 6.1, "sepal width (cm)": 2.8, "petal length (cm)": 4.7, "petal width (cm)": 1.2}
 
@@ -78,7 +78,7 @@ def test_what_is_live_does_not_change_when_the_work_tree_does(served: Project) -
         assert served.answer("line", ROW)["prediction"] == before["prediction"]
     finally:
         (served.folder / "loop.py").write_text(loop)
-    assert served.done("status")["problems"] == []
+    assert until(lambda: served.done("status")["problems"] == [])
 
 
 def test_F11_a_second_up_is_2_names_the_first_and_leaves_it_alone(served: Project) -> None:

@@ -24,7 +24,8 @@ class Operation(NamedTuple):
 
     `audit` is the kind of event that the method writes when it changes something (or the first word of several kinds),
     empty for reads and for high-rate data. A write is `keyed`: repeated with the same idempotency key it answers the
-    same and changes nothing; only what is repeatable by itself and slow (it would hold up other writers) is not.
+    same and changes nothing. Not so what is repeatable by itself and slow (it would hold up other writers), or waits
+    for what was captured to be taken up: whoever does that writes meanwhile, and the writer must not wait for it.
     """
 
     name: str
@@ -78,11 +79,11 @@ _TABLE = (
     Operation("endpoints.rollback", "decide", "endpoint.rolled_back", "Go back to the version before."),
     Operation("endpoints.pin", "decide", "endpoint.pinned", "Keep what is live until it is unpinned."),
     Operation("endpoints.publish", "system", "", "Write the desired state for the prediction service.", keyed=False),
-    Operation("predictions.find", "write", "", "One prediction: what was asked, what was answered, by which version."),
+    Operation("predictions.find", "write", "", "One prediction: what was asked, answered, and by whom.", keyed=False),
     Operation("predictions.counts", "read", "", "How many predictions, errors and labels an endpoint has."),
     Operation("predictions.chunks", "read", "", "The stored tables of an endpoint's predictions."),
     Operation("predictions.labels_between", "read", "", "Labels in the order in which they came."),
-    Operation("predictions.label", "write", "", "True values for past predictions.", 16 * MIB),
+    Operation("predictions.label", "write", "", "True values for past predictions.", 16 * MIB, keyed=False),
     Operation("predictions.ingest", "system", "", "Make what the service captured visible.", keyed=False),
     Operation("monitor.list", "read", "", "Findings about an endpoint."),
     Operation("monitor.detector", "system", "", "How far a detector has read, and its numbers."),
