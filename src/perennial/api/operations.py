@@ -79,7 +79,7 @@ _TABLE = (
     Operation("endpoints.rollback", "decide", "endpoint.rolled_back", "Go back to the version before."),
     Operation("endpoints.pin", "decide", "endpoint.pinned", "Keep what is live until it is unpinned."),
     Operation("endpoints.publish", "system", "", "Write the desired state for the prediction service.", keyed=False),
-    Operation("predictions.find", "write", "", "One prediction: what was asked, answered, and by whom.", keyed=False),
+    Operation("predictions.find", "write", "", "One prediction: what was asked, the answer, the version.", keyed=False),
     Operation("predictions.counts", "read", "", "How many predictions, errors and labels an endpoint has."),
     Operation("predictions.chunks", "read", "", "The stored tables of an endpoint's predictions."),
     Operation("predictions.labels_between", "read", "", "Labels in the order in which they came."),
