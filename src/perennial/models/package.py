@@ -19,7 +19,7 @@ import msgspec
 from blake3 import blake3
 from msgspec import Struct
 
-from perennial.errors import Corrupt, Invalid, UserCodeError
+from perennial.errors import Corrupt, Invalid, PerennialError, UserCodeError
 from perennial.models.signature import Records, Signature
 from perennial.types import JSON, Digest, canonical_json
 
@@ -199,7 +199,9 @@ class Predictor:
             return self._batch(frame)
         except Exception as error:  # noqa: BLE001  # the user's code: recorded in the row that caused it
             if frame.height == 1:
-                return [{"prediction": None, "error": f"{type(error).__name__}: {error}"}]
+                # Only what happened: where it stands on the disk of the service is nobody's business outside.
+                told = error.what if isinstance(error, PerennialError) else str(error)
+                return [{"prediction": None, "error": f"{type(error).__name__}: {told}"}]
             return [self.predict(frame[i])[0] for i in range(frame.height)]
 
     def check_golden(self) -> list[str]:

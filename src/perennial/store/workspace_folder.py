@@ -137,7 +137,8 @@ def open_folder(root: Path) -> WorkspaceFolder:
             )
         description = msgspec.convert(told, _Description)
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFound("there is no workspace here", where=str(root), remedy="make one with: perennial init") from None
+        remedy = "perennial run or perennial up makes one, in the folder of a project"
+        raise NotFound("there is no workspace here", where=str(root), remedy=remedy) from None
     except msgspec.MsgspecError as error:
         says = f"the workspace's description is damaged: {error}"
         raise Corrupt(says, where=str(path), remedy="restore it from a backup") from error

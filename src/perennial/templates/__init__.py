@@ -31,7 +31,7 @@ def write_template(name: str, folder: Path) -> list[str]:
     found = dict(_content(files("perennial.templates").joinpath(name), Path()))
     if taken := sorted(str(path) for path in found if (folder / path).exists()):
         raise Conflict(
-            f"{', '.join(taken)} is here already; nothing was written",
+            f"here already: {', '.join(taken)}; nothing was written",
             where=str(folder),
             remedy="choose an empty folder",
         )
