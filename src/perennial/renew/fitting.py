@@ -142,22 +142,13 @@ def _train(
     return execution.load(execution.step(wiring.train, {name: inputs[name] for name in wanted}))
 
 
-def _code(execution: Execution, wiring: Wiring, model: Any) -> SourceCode | None:
+def _code(execution: Execution, wiring: Wiring, model: Any) -> SourceCode:
     """The user's code that the served model needs: the slice of the features, and classes that its pickle names."""
-    if wiring.features:
-        files = execution.sources(wiring.features, model)
-        step = execution.declaration.step(wiring.features)
-        return SourceCode(
-            module=execution.code.module_of(step.file),
-            features=wiring.features,
-            files={path: text.encode() for path, text in files.items()},
-        )
-    files = execution.sources(wiring.train, model)
-    step = execution.declaration.step(wiring.train)
+    root = wiring.features or wiring.train
     return SourceCode(
-        module=execution.code.module_of(step.file),
-        features=None,
-        files={path: text.encode() for path, text in files.items()},
+        module=execution.code.module_of(execution.declaration.step(root).file),
+        features=wiring.features,
+        files={path: text.encode() for path, text in execution.sources(root, model).items()},
     )
 
 
