@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     from perennial.capture.predictions import Predictions
     from perennial.config import Settings
+    from perennial.data.catalog import Catalog
     from perennial.data.datasets import Datasets
+    from perennial.data.remotes import Remotes
+    from perennial.data.schemas import Schemas
     from perennial.deploy.endpoints import Endpoints
     from perennial.monitor.findings import Monitor
     from perennial.registry.versions import Models
@@ -33,13 +36,15 @@ if TYPE_CHECKING:
     from perennial.system import System
     from perennial.tracking.runs import Runs
 
-__all__ = ["SERVICES", "Owned", "Workspace", "open_workspace_clock"]
+__all__ = ["HERE", "SERVICES", "Owned", "Workspace", "open_workspace_clock"]
 
 SERVICES: Mapping[str, str] = MappingProxyType(
     {
         "system": "perennial.system:System",
         "events": "perennial.store.events:Events",
-        "data": "perennial.data.datasets:Datasets",
+        "datasets": "perennial.data.datasets:Datasets",
+        "schemas": "perennial.data.schemas:Schemas",
+        "remotes": "perennial.data.remotes:Remotes",
         "runs": "perennial.tracking.runs:Runs",
         "models": "perennial.registry.versions:Models",
         "endpoints": "perennial.deploy.endpoints:Endpoints",
@@ -48,6 +53,10 @@ SERVICES: Mapping[str, str] = MappingProxyType(
         "renew": "perennial.renew.retraining:Retraining",
     }
 )
+
+HERE: Mapping[str, str] = MappingProxyType({"data": "perennial.data.catalog:Catalog"})
+"""What works in this process whoever owns the records, since it reads and writes files here: made of services and of
+the parts of a `Workspace` that its constructor names."""
 
 
 class Workspace:
@@ -59,7 +68,10 @@ class Workspace:
 
     system: System
     events: Events
-    data: Datasets
+    data: Catalog
+    datasets: Datasets
+    schemas: Schemas
+    remotes: Remotes
     runs: Runs
     models: Models
     endpoints: Endpoints
@@ -86,18 +98,18 @@ class Workspace:
         self._lock = threading.RLock()
 
     def __getattr__(self, name: str) -> Any:
-        if name not in SERVICES:
-            raise AttributeError(f"a workspace has no {name!r}; it has {', '.join(SERVICES)}")
+        if name not in SERVICES and name not in HERE:
+            raise AttributeError(f"a workspace has no {name!r}; it has {', '.join((*HERE, *SERVICES))}")
         with self._lock:
             if name not in self.__dict__:
-                self.__dict__[name] = self._service(name)
+                self.__dict__[name] = self._service(name) if name in SERVICES else _made(HERE[name], {}, self)
         return self.__dict__[name]
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *SERVICES})  # what a notebook completes
+        return sorted({*super().__dir__(), *SERVICES, *HERE})  # what a notebook completes
 
     def __repr__(self) -> str:
-        return f"<Workspace {self.folder.root}: {', '.join(SERVICES)}>"
+        return f"<Workspace {self.folder.root}: {', '.join((*HERE, *SERVICES))}>"
 
     def __enter__(self) -> Self:
         return self
@@ -146,7 +158,7 @@ class Owned:
                 settings=settings,
                 clock=clock,
                 objects=objects,
-                service=lambda noun: _compose(noun, parts, self.workspace),
+                service=lambda noun: _made(SERVICES[noun], parts, self.workspace),
                 close=undo.pop_all().close,
             )
 
@@ -158,9 +170,9 @@ def open_workspace_clock(folder: WorkspaceFolder) -> Clock:
     return open_clock(folder.clock) if folder.simulated else SystemClock()
 
 
-def _compose(noun: str, parts: Mapping[str, object], services: object) -> Any:
-    """The service of this name, given the parts and other services that its constructor names."""
-    module, _, name = SERVICES[noun].partition(":")
-    service = getattr(import_module(module), name)
-    wanted = inspect.signature(service).parameters
-    return service(**{name: parts[name] if name in parts else getattr(services, name) for name in wanted})
+def _made(home: str, parts: Mapping[str, object], workspace: object) -> Any:
+    """An object of this class, given the parts, and what of the workspace its constructor names."""
+    module, _, name = home.partition(":")
+    kind = getattr(import_module(module), name)
+    wanted = inspect.signature(kind).parameters
+    return kind(**{name: parts[name] if name in parts else getattr(workspace, name) for name in wanted})

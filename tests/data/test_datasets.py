@@ -106,4 +106,4 @@ def test_a_refused_commit_stores_nothing(records: Records, objects: ObjectStore)
 def test_the_records_know_which_objects_a_version_needs(records: Records, objects: ObjectStore) -> None:
     _, version = commit(records, objects, FRAME)
     expand = versions.c.manifest.info["expand"]
-    assert all(objects.has(digest) for digest in expand(objects.get(version.manifest)))
+    assert all(objects.has(digest) for digest in expand(objects.get(version.manifest), objects.get))

@@ -69,7 +69,7 @@ def test_an_unusual_value_is_a_warning_with_its_row(name: str, row: int, value: 
     values[row] = value
     (found,) = changed(name, values)
     assert (found.column, found.kind, found.severity) == (name, kind, "warning")
-    assert found.first_row == (None if kind == "duplicate" else row)
+    assert found.rows == ([] if kind == "duplicate" else [row])
 
 
 def test_a_value_a_little_outside_the_range_is_no_news() -> None:

@@ -25,7 +25,7 @@ def canonical(project: Path) -> bytes:
             "aliases": ws.models.aliases(name=NAME),
             "data": [
                 {"name": found.name, "version": found.version, "logical": found.logical, "rows": found.rows}
-                for found in sorted(ws.data.list(), key=lambda found: (found.name, found.version))
+                for found in sorted(ws.datasets.list(), key=lambda found: (found.name, found.version))
             ],
             "findings": [stripped(found) for found in ws.monitor.list(endpoint=NAME)],
             "decisions": [stripped(found, "job") for found in ws.renew.decisions(endpoint=NAME)],

@@ -28,8 +28,8 @@ def test_open_gives_models_runs_and_data_as_the_commands_show_them(
         run = ws.runs.get(run_id=version["run_id"])
         assert run.bundle == version["bundle"]
         assert "test/rmse" in run.metrics
-        assert ws.data.get(name="line.rows").rows == 200
-        with pytest.raises(AttributeError, match="it has system, events, data"):
+        assert ws.datasets.get(name="line.rows").rows == 200
+        with pytest.raises(AttributeError, match="it has data, system, events, datasets"):
             _ = ws.modles
     assert project.done("status")["needs"][0]["command"] == "perennial approve line@1", "closed, others may own it"
 

@@ -120,7 +120,7 @@ def test_F07_a_manifest_is_read_and_what_it_names_must_be_there(records: Records
     from perennial.store.tables import digest_column
 
     tables = sa.MetaData()
-    column = digest_column("manifest", expand=lambda data: [Digest(line) for line in data.decode().split()])
+    column = digest_column("manifest", expand=lambda data, _get: [Digest(line) for line in data.decode().split()])
     things = sa.Table("things", tables, sa.Column("id", sa.Integer, primary_key=True), column)
     records.write(lambda tx: tables.create_all(tx.connection))
     part, gone = objects.put(b"part"), digest_of(b"gone")

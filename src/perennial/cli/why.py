@@ -23,7 +23,7 @@ def reasons(owner: Calls, prediction_id: str) -> dict[str, Any]:
     run = owner.call("runs.get", run_id=version["run_id"]) if version["run_id"] else None
     data = None
     if version["dataset"]:
-        data = owner.call("data.get", name=version["dataset"], version=version["dataset_version"])
+        data = owner.call("datasets.get", name=version["dataset"], version=version["dataset_version"])
     decisions = owner.call("renew.decisions", endpoint=name)
     events = owner.call("events.list", subject=f"model/{name}/{version['version']}")
     return {

@@ -98,7 +98,7 @@ def _compare(column: Column, values: pa.ChunkedArray) -> list[Violation]:
                     kind=what,
                     severity="warning",
                     says=f"column {column.name!r} {text}",
-                    first_row=row,
+                    rows=[row],
                 )
             )
 

@@ -1,17 +1,19 @@
-"""The manifest of a stored table: which Parquet files hold its rows, in order.
+"""The manifests of stored datasets: which objects hold a table's rows, and which a folder's files.
 
-As an object it is JSON: {"format": 1, "ordered": bool, "logical": digest, "rows": n, "files": [{"digest", "rows",
-"logical"}, ...]}. `logical` of a file is the ordered digest of its rows.
+A table's is JSON: {"format": 1, "ordered": bool, "logical": digest, "rows": n, "files": [{"digest", "rows",
+"logical"}, ...]}. `logical` of a file is the ordered digest of its rows. A folder's is `files.tree`'s.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec import Struct
 
 from perennial.types import Digest
 
-__all__ = ["TableFile", "TableManifest", "files_of"]
+__all__ = ["TableFile", "TableManifest", "files_of", "named_by"]
 
 
 class TableFile(Struct, frozen=True, kw_only=True):
@@ -32,6 +34,15 @@ class TableManifest(Struct, frozen=True, kw_only=True):
     files: list[TableFile]
 
 
-def files_of(manifest: bytes) -> list[Digest]:
-    """The objects that a manifest names, for `verify`, backup and garbage collection."""
+def files_of(manifest: bytes, get: Callable[[Digest], bytes] | None = None) -> list[Digest]:
+    """The objects that a table's manifest names, for `verify`, backup and garbage collection."""
     return [file.digest for file in msgspec.json.decode(manifest, type=TableManifest).files]
+
+
+def named_by(manifest: bytes, get: Callable[[Digest], bytes]) -> Iterable[Digest]:
+    """The objects that a dataset's manifest names, of either kind; `get` reads the pages of a folder's."""
+    if manifest.startswith(b"{"):
+        return files_of(manifest)
+    from perennial.data.files.tree import digests_of  # most workspaces hold tables only
+
+    return digests_of(manifest, get)

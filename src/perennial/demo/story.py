@@ -90,7 +90,7 @@ def tell(ws: Workspace, seed: int, years: list[int], *, stationary: bool) -> tup
             VersionFacts(
                 version=found.version,
                 trained_until=_day(found.trained_until or found.at),
-                rows=ws.data.get(name=found.dataset, version=found.dataset_version).rows
+                rows=ws.datasets.get(name=found.dataset, version=found.dataset_version).rows
                 if found.dataset and found.dataset_version
                 else 0,
                 state=_state(found.version, found.state, rollouts),

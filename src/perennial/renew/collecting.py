@@ -14,7 +14,6 @@ from perennial.loop.graph import Wiring
 from perennial.pipeline.execute import Execution
 from perennial.pipeline.values import Value
 from perennial.renew.rooms import Rooms
-from perennial.types import Digest
 
 __all__ = ["Collected", "collect", "dataset_name"]
 
@@ -45,7 +44,7 @@ def collect(rooms: Rooms, execution: Execution, wiring: Wiring, *, run_id: str) 
         inputs = {key: values[key] for key in execution.declaration.step(name).inputs}
         frame = execution.collect(name, inputs)
         versions[name], kind = _version(rooms, execution.declaration, wiring, name, frame, run_id)
-        table = read_table(Digest(versions[name].manifest), rooms.objects)
+        table = read_table(versions[name].stored, rooms.objects)
         values[name] = execution.store(native(table, kind))
     return Collected(values=values, versions=versions)
 
@@ -55,7 +54,7 @@ def _version(
 ) -> tuple[DatasetVersion, FrameKind]:
     dataset = dataset_name(declaration.name, name)
     try:
-        before = rooms.data.get(name=dataset)
+        before = rooms.datasets.get(name=dataset)
     except NotFound:
         before = None
     is_table = wiring.table == name
@@ -75,9 +74,9 @@ def _version(
         made.table,
         rooms.objects,
         order_matters=declaration.step(name).order_matters,
-        previous=Digest(before.manifest) if before is not None else None,
+        previous=before.stored if before is not None else None,
     )
-    version = rooms.data.commit(
+    version = rooms.datasets.commit(
         name=dataset,
         logical=logical,
         manifest=manifest,

@@ -112,8 +112,8 @@ def _fresh(rooms: Rooms, declaration: Declaration, fitted: Fitted, live: ModelVe
         return np.array(moments.to_numpy() > live.trained_until)
     if live.dataset is None or live.dataset_version is None:
         return np.zeros(test.num_rows, dtype=np.bool_)
-    seen = rooms.data.get(name=live.dataset, version=live.dataset_version)
-    before = cast(pl.DataFrame, pl.from_arrow(read_table(Digest(seen.manifest), rooms.objects)))
+    seen = rooms.datasets.get(name=live.dataset, version=live.dataset_version)
+    before = cast(pl.DataFrame, pl.from_arrow(read_table(seen.stored, rooms.objects)))
     rows = cast(pl.DataFrame, pl.from_arrow(test))
     shared = [name for name in rows.columns if name in before.columns and rows[name].dtype == before[name].dtype]
     marked = rows.join(

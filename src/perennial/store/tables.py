@@ -28,8 +28,8 @@ metadata = sa.MetaData(
     }
 )
 
-Expand = Callable[[bytes], Iterable[Digest]]
-"""Reads an object and tells which other objects it names."""
+Expand = Callable[[bytes, Callable[[Digest], bytes]], Iterable[Digest]]
+"""Reads an object and tells which other objects it names; the function given reads further objects on the way."""
 
 
 def digest_column(name: str, *, expand: Expand | None = None, **options: Any) -> sa.Column[str]:

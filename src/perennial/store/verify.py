@@ -113,7 +113,7 @@ def _check_inner(
     objects: ObjectStore, digest: Digest, expand: Expand, where: str, named: set[Digest]
 ) -> Iterator[Problem]:
     try:
-        inner = list(expand(objects.get(digest)))
+        inner = list(expand(objects.get(digest), objects.get))
     except Exception as error:  # noqa: BLE001  # the boundary of one manifest: it becomes a problem, the others are read
         yield Problem(kind="damaged", where=where, says=f"manifest {digest} cannot be read: {error}", digest=digest)
         return

@@ -5,7 +5,7 @@ NaN and the infinities are no values for every database, so that a metric has it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import sqlalchemy as sa
@@ -31,7 +31,7 @@ class _Bundle(msgspec.Struct):
     files: dict[str, str]
 
 
-def _files_of(bundle: bytes) -> Iterable[Digest]:
+def _files_of(bundle: bytes, _get: Callable[[Digest], bytes]) -> Iterable[Digest]:
     return [Digest(digest) for digest in msgspec.json.decode(bundle, type=_Bundle).files.values()]
 
 

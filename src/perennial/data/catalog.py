@@ -1,0 +1,81 @@
+"""The datasets of a workspace as a person works with them: versions by name, with their files beside.
+
+    ws.data["wages"].profile()
+    ws.data.add("images/", "images")
+
+Whoever owns the records, files are read and written by this process. Composition only: each verb is one function of
+the room, which does the work.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perennial.data.datasets import Datasets, DatasetVersion
+from perennial.data.remotes import Remotes
+from perennial.data.schemas import Schemas
+
+if TYPE_CHECKING:
+    from perennial.clock import Clock
+    from perennial.store.objects import ObjectStore
+    from perennial.store.workspace_folder import WorkspaceFolder
+
+__all__ = ["Catalog", "Dataset"]
+
+
+class Catalog:
+    """`ws.data`. Safe for concurrent use."""
+
+    def __init__(
+        self,
+        datasets: Datasets,
+        schemas: Schemas,
+        remotes: Remotes,
+        objects: ObjectStore,
+        folder: WorkspaceFolder,
+        clock: Clock,
+    ) -> None:
+        self.datasets = datasets
+        self.schemas = schemas
+        self.remotes = remotes
+        self.objects = objects
+        self.folder = folder
+        self.clock = clock
+
+    @property
+    def scratch(self) -> Path:
+        """Folder for files that are made from the store to be read, and can be made again."""
+        return self.folder.root / "scratch"
+
+    @property
+    def places(self) -> Path:
+        """Folder of what is known about versioned files and folders outside the store."""
+        return self.folder.root / "places"
+
+    def __getitem__(self, name: str) -> Dataset:
+        """A dataset by its name, or one version as NAME@VERSION.
+
+        Raises:
+            NotFound: There is none.
+        """
+        base, _, version = name.partition("@")
+        which = int(version) if version.isdecimal() else version or "latest"
+        return Dataset(self, self.datasets.get(name=base, version=which))
+
+    def __iter__(self) -> Any:
+        return iter(dict.fromkeys(version.name for version in self.datasets.list()))
+
+    def __repr__(self) -> str:
+        return f"<datasets: {', '.join(self)}>"
+
+
+class Dataset:
+    """One version of a dataset, with what can be done with it."""
+
+    def __init__(self, catalog: Catalog, version: DatasetVersion) -> None:
+        self.catalog = catalog
+        self.version = version
+
+    def __repr__(self) -> str:
+        return f"<dataset {self.version.name}@{self.version.version}: {self.version.rows} rows>"
