@@ -10,10 +10,22 @@ from typing import Literal
 
 from msgspec import Struct
 
-__all__ = ["Check", "Column", "Dependency", "Order", "OnBadRows", "Schema", "Severity", "Violation", "ViolationKind"]
+__all__ = [
+    "AcceptByRule",
+    "Check",
+    "Column",
+    "Dependency",
+    "OnBadRows",
+    "Order",
+    "Schema",
+    "Severity",
+    "Violation",
+    "ViolationKind",
+]
 
 Severity = Literal["error", "warning"]
 OnBadRows = Literal["warn", "quarantine", "stop"]
+AcceptByRule = Literal["compatible", "none", "all"]
 ViolationKind = Literal[
     "lost",  # the column is gone
     "type",  # the column holds another type
@@ -104,7 +116,11 @@ class Check(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Schema(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The columns of a table, in order, and what holds between them. `keys`: columns that together tell rows apart."""
+    """The columns of a table, in order, and what holds between them.
+
+    `keys`: columns that together tell rows apart. `accept_by_rule`: which changes that new data show are taken over
+    without a person (`evolution`).
+    """
 
     columns: list[Column]
     keys: list[list[str]] = []
@@ -113,6 +129,7 @@ class Schema(Struct, frozen=True, kw_only=True, omit_defaults=True):
     checks: list[Check] = []
     min_rows: int = 1
     bad_rows: OnBadRows = "warn"
+    accept_by_rule: AcceptByRule = "compatible"
 
 
 class Violation(Struct, frozen=True, kw_only=True, omit_defaults=True):
