@@ -1,0 +1,1 @@
+"""Versions of files and folders: byte for byte as they were, of any kind, at the cost of what changed."""
