@@ -18,6 +18,7 @@ from perennial.data.schemas import Schemas
 
 if TYPE_CHECKING:
     from perennial.clock import Clock
+    from perennial.data.scan import Scan
     from perennial.store.objects import ObjectStore
     from perennial.store.workspace_folder import WorkspaceFolder
 
@@ -62,6 +63,19 @@ class Catalog:
         base, _, version = name.partition("@")
         which = int(version) if version.isdecimal() else version or "latest"
         return Dataset(self, self.datasets.get(name=base, version=which))
+
+    def table(self, what: str) -> Scan:
+        """The rows of NAME[@VERSION], or of a file or folder at this path (when there is one, or it has a slash).
+
+        Raises:
+            NotFound: There is neither such a dataset nor such a path.
+            DataError: It holds no table.
+        """
+        from perennial.data.scan import scan, scan_version
+
+        if "/" in what or Path(what).exists():
+            return scan(what)
+        return scan_version(self[what].version, self.objects, self.scratch)
 
     def __iter__(self) -> Any:
         return iter(dict.fromkeys(version.name for version in self.datasets.list()))

@@ -5,7 +5,7 @@ Everything that adds up batch by batch is done by polars; this is for what must 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ MEMORY_MB = 512  # for the engine's own buffers; what is spilled is bounded by t
 
 
 @contextmanager
-def spilling(scratch: Path, *, memory_mb: int = MEMORY_MB) -> Iterator[DuckDBPyConnection]:
+def spilling(scratch: Path, *, memory_mb: int = MEMORY_MB) -> Generator[DuckDBPyConnection]:
     """A connection whose memory is limited; what it spills goes below `scratch` and is removed in the end.
 
     It reaches no network, installs no extension and writes nothing but what it spills and what a caller tells it to.
@@ -38,7 +38,6 @@ def spilling(scratch: Path, *, memory_mb: int = MEMORY_MB) -> Iterator[DuckDBPyC
                 "preserve_insertion_order": False,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
-                "enable_progress_bar": False,
             },
         )
         try:

@@ -1,0 +1,1 @@
+"""What two versions have different: columns, rows by key, and how values are distributed."""
