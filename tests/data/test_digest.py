@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from perennial.data.column_types import canonical
-from perennial.data.digest import in_canonical_order, logical_digest
+from perennial.data.digest import BLOCK_ROWS, StreamDigest, in_canonical_order, logical_digest
 from perennial.data.frames import to_arrow
 
 ROWS = {
@@ -89,3 +92,39 @@ def test_polars_pandas_and_pyarrow_give_one_digest() -> None:
 def test_the_digest_of_a_known_table_never_changes() -> None:
     # Stored identities rest on this value: changing it means a new format number and a migration.
     assert ordered(pa.table(ROWS)) == "590f220cc6969a2ca59568926cff4d65befcf24257f1f1853e01754002641eb8"
+
+
+def streamed(pieces: list[pa.Table]) -> str:
+    digest = StreamDigest(pieces[0].schema)
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()
+
+
+@given(st.integers(1, 3 * BLOCK_ROWS), st.lists(st.integers(0, 3 * BLOCK_ROWS), max_size=8))
+def test_a_stream_has_one_digest_however_it_is_cut(rows: int, cuts: list[int]) -> None:
+    table = pa.table({"i": range(rows), "s": [f"text {i % 3}" if i % 5 else None for i in range(rows)]})
+    ends = sorted({cut for cut in cuts if cut < rows} | {0, rows})
+    pieces = [table.slice(start, end - start) for start, end in pairwise(ends)]
+    assert streamed(pieces) == streamed([table])
+
+
+def test_a_stream_goes_on_from_its_chain() -> None:
+    table = pa.table({"i": range(BLOCK_ROWS + 5)})
+    begun = StreamDigest(table.schema)
+    begun.update(table.slice(0, BLOCK_ROWS))
+    resumed = StreamDigest(table.schema, chain=begun.chain, rows=BLOCK_ROWS)
+    resumed.update(table.slice(BLOCK_ROWS))
+    assert resumed.digest() == streamed([table])
+
+
+def test_another_stream_has_another_digest() -> None:
+    table = pa.table({"a": range(BLOCK_ROWS * 2)})
+    others = [table.slice(1), table.slice(0, BLOCK_ROWS), table.take(list(range(BLOCK_ROWS * 2))[::-1])]
+    others += [table.rename_columns(["b"]), table.cast(pa.schema({"a": pa.float64()})), table.slice(0, 0)]
+    assert len({streamed([t]) for t in [table, *others]}) == 7
+
+
+def test_the_digest_of_a_known_stream_never_changes() -> None:
+    table = pa.concat_tables([pa.table(ROWS)] * (BLOCK_ROWS // 4 + 1))
+    assert streamed([table]) == "df4a470dd715c080853ff88102ca58a63c226b5d884abd1d6b68d59865bd8d23"

@@ -8,9 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from perennial.data.digest import in_canonical_order, logical_digest
+from perennial.data import tables
+from perennial.data.digest import BLOCK_ROWS, in_canonical_order, logical_digest
 from perennial.data.manifest import files_of
-from perennial.data.tables import read_manifest, read_table, write_table
+from perennial.data.tables import read_manifest, read_table, write_batches, write_table
+from perennial.errors import DataError
 from perennial.store.objects import ObjectStore
 
 ROWS = [{"i": i // 2, "s": None if i % 7 == 0 else f"text {i % 5}", "f": i / 3, "b": bytes([i])} for i in range(100)]
@@ -54,6 +56,14 @@ def test_an_unordered_table_without_an_old_row_is_stored_anew(objects: ObjectSto
     assert len(read_manifest(second, objects).files) == 1
 
 
+def test_an_unordered_table_that_lost_a_row_keeps_the_files_that_are_still_whole(objects: ObjectStore) -> None:
+    first, _ = write_table(pa.Table.from_pylist(ROWS[:60]), objects)
+    second, _ = write_table(pa.Table.from_pylist(ROWS[:80]), objects, previous=first)
+    third, logical = write_table(pa.Table.from_pylist(ROWS[:79]), objects, previous=second)
+    assert [file.rows for file in read_manifest(third, objects).files] == [60, 19]
+    assert logical == logical_digest(pa.Table.from_pylist(ROWS[:79]), order_matters=False)
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 def test_the_same_table_again_adds_no_object(objects: ObjectStore, ordered: bool) -> None:
     table = pa.Table.from_pylist(ROWS)
@@ -74,3 +84,69 @@ def test_nested_columns_are_stored_too(objects: ObjectStore) -> None:
     first, logical = write_table(table, objects)
     _, again = write_table(table.take([2, 0, 1]), objects, previous=first)
     assert logical == again
+
+
+NUMBERS = pa.table({"i": range(3 * BLOCK_ROWS + 7), "s": [f"text {i % 7}" for i in range(3 * BLOCK_ROWS + 7)]})
+
+
+def cut(table: pa.Table, rows: int) -> list[pa.Table]:
+    return [table.slice(start, rows) for start in range(0, table.num_rows, rows)]
+
+
+@pytest.fixture
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "FILE_ROWS", BLOCK_ROWS)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_stream_is_one_table_in_files_of_bounded_size_however_it_comes(objects: ObjectStore) -> None:
+    made = {write_batches(cut(NUMBERS, rows), objects) for rows in (1000, BLOCK_ROWS, 10**6)}
+    ((manifest, logical, rows),) = made
+    assert rows == NUMBERS.num_rows
+    found = read_manifest(manifest, objects)
+    assert [file.rows for file in found.files] == [BLOCK_ROWS] * 3 + [7]
+    assert found.files[-1].logical == found.logical == logical
+    assert read_table(manifest, objects) == NUMBERS
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_stream_with_new_rows_at_its_end_adds_files_only(objects: ObjectStore) -> None:
+    first, _, _ = write_batches(cut(NUMBERS.slice(0, BLOCK_ROWS * 2 + 3), 999), objects)
+    second, whole, _ = write_batches(cut(NUMBERS, 5000), objects, previous=first)
+    files = read_manifest(second, objects).files
+    assert files[:3] == read_manifest(first, objects).files
+    assert [file.rows for file in files[3:]] == [BLOCK_ROWS + 4]
+    appended, logical, rows = write_batches(
+        cut(NUMBERS.slice(BLOCK_ROWS * 2 + 3), 700), objects, previous=first, append=True
+    )
+    assert (appended, logical, rows) == (second, whole, NUMBERS.num_rows)
+    assert write_batches([NUMBERS], objects)[1] == whole
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_stream_that_changed_keeps_what_comes_before_the_change(objects: ObjectStore) -> None:
+    first, _, _ = write_batches([NUMBERS], objects)
+    changed = pa.concat_tables([NUMBERS.slice(0, BLOCK_ROWS + 1), NUMBERS.slice(BLOCK_ROWS + 2)])
+    second, _, _ = write_batches([changed], objects, previous=first)
+    old, new = (read_manifest(manifest, objects).files for manifest in (first, second))
+    assert [file in old for file in new] == [True, False, False, False]
+    assert read_table(second, objects) == changed
+
+
+def test_a_stream_goes_on_behind_a_table_that_was_in_memory(objects: ObjectStore) -> None:
+    small = NUMBERS.slice(0, 100)
+    first, _ = write_table(small, objects)
+    second, logical, _ = write_batches([NUMBERS.slice(100)], objects, previous=first, append=True)
+    files = read_manifest(second, objects).files
+    assert files[0].digest == read_manifest(first, objects).files[0].digest
+    assert read_table(second, objects).num_rows == NUMBERS.num_rows
+    assert logical == write_batches([read_table(second, objects)], objects)[1]
+
+
+def test_a_stream_that_changes_its_columns_on_the_way_is_refused(objects: ObjectStore) -> None:
+    other = NUMBERS.set_column(0, "i", NUMBERS.column("i").cast(pa.float64()))
+    with pytest.raises(DataError, match=r"column 'i' \(float64\) comes where 'i' \(int64\) was") as caught:
+        write_batches([NUMBERS, other], objects)
+    assert caught.value.where == f"from row {NUMBERS.num_rows} on"
+    with pytest.raises(DataError, match="no rows"):
+        write_batches([], objects)

@@ -3,7 +3,7 @@
 Two tables have one digest when they have the same columns (name, type, order) and the same values in the same rows;
 with `order_matters=False`, the same rows in any order. How the values lie in memory or in a file (chunks,
 dictionaries, offsets, validity bitmaps, 32- or 64-bit text offsets) has no part in it. -0.0 is 0.0 and every NaN is
-one NaN; null is not NaN. The byte format is docs/decisions/0005.
+one NaN; null is not NaN. The byte format is docs/decisions/0005; that of a table which comes in pieces is 0019.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from pyarrow import types
 from perennial.data.scalars import number_scalar, to_numpy
 from perennial.types import Digest
 
-__all__ = ["in_canonical_order", "logical_digest"]
+__all__ = ["BLOCK_ROWS", "StreamDigest", "in_canonical_order", "logical_digest"]
 
+BLOCK_ROWS = 8192  # part of the format: a digest of a stream is a chain of blocks of so many rows
 _FORMAT = b"perennial table 1\n"
+_STREAM_FORMAT = b"perennial table 2\n"
 
 
 def logical_digest(table: pa.Table, *, order_matters: bool) -> Digest:
@@ -43,6 +45,61 @@ def logical_digest(table: pa.Table, *, order_matters: bool) -> Digest:
         _text(state, field.name)
         _text(state, str(field.type))
         _array(state, column.combine_chunks())
+    return Digest(state.hexdigest())
+
+
+class StreamDigest:
+    """The digest of an ordered table that comes in pieces, however it was cut into them.
+
+    `chain` stands for all full blocks so far: with it and the rows behind them a stream goes on where it ended.
+
+    >>> whole, pieces = StreamDigest(pa.schema({"x": pa.int64()})), StreamDigest(pa.schema({"x": pa.int64()}))
+    >>> whole.update(pa.table({"x": [1, 2]}))
+    >>> for value in (1, 2):
+    ...     pieces.update(pa.table({"x": [value]}))
+    >>> whole.digest() == pieces.digest()
+    True
+    """
+
+    def __init__(self, schema: pa.Schema, *, chain: Digest | None = None, rows: int = 0) -> None:
+        """Begin with no rows, or behind `rows` rows in full blocks that made this `chain`."""
+        self.rows = rows
+        self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
+        if chain is None:
+            state = blake3(_STREAM_FORMAT)
+            _number(state, len(schema))
+            for field in schema:
+                _text(state, field.name)
+                _text(state, str(_plain_type(field.type)))
+            chain = Digest(state.hexdigest())
+        self.chain = chain
+
+    def update(self, table: pa.Table) -> None:
+        """Take up the next rows."""
+        while table.num_rows:
+            piece = table.slice(0, BLOCK_ROWS - self._waiting_rows)
+            table = table.slice(piece.num_rows)
+            self._waiting.append(piece)
+            self._waiting_rows += piece.num_rows
+            self.rows += piece.num_rows
+            if self._waiting_rows == BLOCK_ROWS:
+                self.chain = _chained(self.chain, self._rest())
+                self._waiting, self._waiting_rows = [], 0
+
+    def digest(self) -> Digest:
+        """Of all rows so far; more may follow."""
+        return _chained(self.chain, self._rest() if self._waiting else b"", self.rows)
+
+    def _rest(self) -> bytes:
+        return bytes.fromhex(logical_digest(pa.concat_tables(self._waiting), order_matters=True))
+
+
+def _chained(chain: Digest, block: bytes, rows: int | None = None) -> Digest:
+    state = blake3(bytes.fromhex(chain))
+    state.update(block)
+    if rows is not None:
+        _number(state, rows)
     return Digest(state.hexdigest())
 
 

@@ -1,7 +1,9 @@
 """The manifests of stored datasets: which objects hold a table's rows, and which a folder's files.
 
 A table's is JSON: {"format": 1, "ordered": bool, "logical": digest, "rows": n, "files": [{"digest", "rows",
-"logical"}, ...]}. `logical` of a file is the ordered digest of its rows. A folder's is `files.tree`'s.
+"logical"}, ...]}. `logical` of a file is the ordered digest of its rows. In format 2, of a table that came as a stream,
+it is the digest of all rows up to its end, and `chain` lets the stream go on (`digest.StreamDigest`). A folder's
+manifest is `files.tree`'s.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from perennial.types import Digest
 
@@ -32,6 +34,7 @@ class TableManifest(Struct, frozen=True, kw_only=True):
     logical: Digest
     rows: int
     files: list[TableFile]
+    chain: Digest | UnsetType = UNSET
 
 
 def files_of(manifest: bytes, get: Callable[[Digest], bytes] | None = None) -> list[Digest]:

@@ -1,29 +1,36 @@
 """A table in the object store: a manifest of Parquet files, where an append adds a file.
 
 A later version recognises the rows that are stored already and adds a file with the rest (`manifest`). Any engine
-reads the files as they lie.
+reads the files as they lie. `write_table` takes a table in memory, `write_batches` one that never is there as a whole.
 """
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
 import msgspec
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import UNSET
 from pyarrow import types
 
-from perennial.data.digest import in_canonical_order, logical_digest
+from perennial.data.column_types import column_type
+from perennial.data.digest import BLOCK_ROWS, StreamDigest, in_canonical_order, logical_digest
 from perennial.data.manifest import TableFile, TableManifest
-from perennial.errors import Corrupt
+from perennial.errors import Corrupt, DataError
 from perennial.types import JSON, Digest, canonical_json
 
 if TYPE_CHECKING:
     from perennial.store.objects import ObjectStore
 
-__all__ = ["read_manifest", "read_table", "write_table"]
+__all__ = ["read_manifest", "read_table", "rows_beyond", "write_batches", "write_table"]
+
+FILE_BYTES = 32 << 20  # of Arrow data in one Parquet file of a stream; it is in memory until the file is written
+FILE_ROWS = 1 << 20
+STREAM_FORMAT = 2
+GROUP_ROWS = 1 << 17  # in one row group, which a reader takes at once
 
 
 def write_table(
@@ -55,6 +62,38 @@ def write_table(
     return objects.put(canonical_json(cast(JSON, msgspec.to_builtins(manifest)))), logical
 
 
+def write_batches(
+    batches: Iterable[pa.Table], objects: ObjectStore, *, previous: Digest | None = None, append: bool = False
+) -> tuple[Digest, Digest, int]:
+    """Store an ordered table that comes in pieces, in bounded memory; gives its manifest, logical digest and rows.
+
+    What is identical from the beginning with `previous` is not stored again, and with `append` the pieces come behind
+    it. However the pieces were cut, the digest is the same (docs/decisions/0019).
+
+    Args:
+        batches: At least one, all with the same columns (`column_types.canonical`).
+        objects: Where the bytes go.
+        previous: Manifest of an earlier version.
+        append: Whether the pieces come behind the rows of `previous`.
+
+    Raises:
+        DataError: There is no batch, or one has other columns than those before.
+    """
+    before = None if previous is None else read_manifest(previous, objects)
+    writer: _StreamWriter | None = None
+    for batch in batches:
+        if writer is None:
+            writer = _StreamWriter(batch.schema, objects)
+            if before is not None and append:
+                writer.go_on(before)
+            elif before is not None and before.format == STREAM_FORMAT:
+                writer.known = [file for file in before.files if file.rows]
+        writer.add(batch)
+    if writer is None:
+        raise DataError("there are no rows", remedy="look at the source: it may be empty or its filter too narrow")
+    return writer.finish()
+
+
 def read_table(manifest: Digest, objects: ObjectStore) -> pa.Table:
     """The rows of a stored table. An unordered one comes in canonical order: the same rows, always the same way.
 
@@ -64,6 +103,95 @@ def read_table(manifest: Digest, objects: ObjectStore) -> pa.Table:
     found = read_manifest(manifest, objects)
     table = pa.concat_tables([_read(file, objects) for file in found.files]).combine_chunks()
     return table if found.ordered or len(found.files) == 1 else in_canonical_order(table)
+
+
+class _StreamWriter:
+    """Cuts a stream into files. As long as the rows are those of `known` files, it cuts as they were cut."""
+
+    def __init__(self, schema: pa.Schema, objects: ObjectStore) -> None:
+        self.known: list[TableFile] = []
+        self._schema = schema
+        self._objects = objects
+        self._digest = StreamDigest(schema)
+        self._files: list[TableFile] = []
+        self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
+        self._waiting_bytes = 0
+
+    def go_on(self, before: TableManifest) -> None:
+        """Begin behind the rows of an earlier version."""
+        is_stream = before.format == STREAM_FORMAT and before.chain is not UNSET
+        full = before.rows - before.rows % BLOCK_ROWS if is_stream else 0
+        chain = cast("Digest | None", before.chain) if is_stream else None
+        self._digest = StreamDigest(self._schema, chain=chain, rows=full)
+        start = 0
+        for file in before.files:
+            if start + file.rows > full:
+                for batch in _pieces(file, self._objects):
+                    self._check(batch)
+                    self._digest.update(batch.slice(max(full - start, 0)))
+                    start += batch.num_rows
+                file = file if is_stream else msgspec.structs.replace(file, logical=self._digest.digest())
+            else:
+                start += file.rows
+            self._files.append(file)
+
+    def add(self, table: pa.Table) -> None:
+        self._check(table)
+        while table.num_rows:
+            piece = table.slice(0, self._room())
+            table = table.slice(piece.num_rows)
+            self._digest.update(piece)
+            self._waiting.append(piece)
+            self._waiting_rows += piece.num_rows
+            self._waiting_bytes += piece.nbytes
+            if self.known and self._waiting_rows == self.known[0].rows:
+                self._compare()
+            if not self.known and (self._waiting_bytes >= FILE_BYTES or self._waiting_rows >= FILE_ROWS):
+                self._close()
+
+    def finish(self) -> tuple[Digest, Digest, int]:
+        if self._waiting or not self._files:
+            self._close()
+        logical, rows = self._digest.digest(), self._digest.rows
+        manifest = TableManifest(
+            format=STREAM_FORMAT, ordered=True, logical=logical, rows=rows, files=self._files, chain=self._digest.chain
+        )
+        return self._objects.put(canonical_json(cast(JSON, msgspec.to_builtins(manifest)))), logical, rows
+
+    def _room(self) -> int:
+        """Rows until the next place where a file may end: a known file's end, else a block's."""
+        if self.known:
+            return self.known[0].rows - self._waiting_rows
+        return BLOCK_ROWS - self._digest.rows % BLOCK_ROWS
+
+    def _compare(self) -> None:
+        if self._digest.digest() == self.known[0].logical:
+            self._files.append(self.known.pop(0))
+            self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
+        else:
+            self.known = []
+
+    def _close(self) -> None:
+        table = pa.concat_tables(self._waiting) if self._waiting else self._schema.empty_table()
+        digest = self._objects.put(_parquet(table))
+        self._files.append(TableFile(digest=digest, rows=table.num_rows, logical=self._digest.digest()))
+        self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
+
+    def _check(self, table: pa.Table) -> None:
+        if table.schema.equals(self._schema):
+            return
+        for before, now in zip(self._schema, table.schema, strict=False):
+            if before != now:
+                raise DataError(
+                    f"column {now.name!r} ({column_type(now.type)}) comes where {before.name!r} "
+                    f"({column_type(before.type)}) was",
+                    where=f"from row {self._digest.rows} on",
+                    remedy="let the source give the same columns, of the same types, from beginning to end",
+                )
+        raise DataError(
+            f"{len(table.schema)} columns come where {len(self._schema)} were", where=f"from row {self._digest.rows} on"
+        )
 
 
 def read_manifest(digest: Digest, objects: ObjectStore) -> TableManifest:
@@ -76,10 +204,10 @@ def read_manifest(digest: Digest, objects: ObjectStore) -> TableManifest:
 
 def _beyond(table: pa.Table, before: TableManifest, objects: ObjectStore) -> tuple[list[TableFile], pa.Table]:
     """The files of an earlier version that can stay, and the rows that they do not hold."""
-    if before.rows > table.num_rows or not before.rows:
+    if before.format == STREAM_FORMAT or not before.rows:
         return [], table
+    kept: list[TableFile] = []
     if before.ordered:
-        kept: list[TableFile] = []
         start = 0
         for file in before.files:
             if logical_digest(table.slice(start, file.rows), order_matters=True) != file.logical:
@@ -87,14 +215,21 @@ def _beyond(table: pa.Table, before: TableManifest, objects: ObjectStore) -> tup
             kept.append(file)
             start += file.rows
         return kept, table.slice(start)
-    old = pa.concat_tables([_read(file, objects) for file in before.files])
-    if old.schema != table.schema or any(types.is_nested(kind) for kind in table.schema.types):
-        return [], table
-    rest = _minus(table, old)
-    return (before.files, rest) if rest.num_rows == table.num_rows - old.num_rows else ([], table)
+    rest = table
+    for file in before.files:  # each whose rows are all still there
+        if file.rows > rest.num_rows:
+            continue
+        old = _read(file, objects)
+        if old.schema != table.schema or any(types.is_nested(kind) for kind in table.schema.types):
+            return [], table
+        beyond = rows_beyond(rest, old)
+        if beyond.num_rows == rest.num_rows - old.num_rows:
+            kept.append(file)
+            rest = beyond
+    return kept, rest
 
 
-def _minus(table: pa.Table, old: pa.Table) -> pa.Table:
+def rows_beyond(table: pa.Table, old: pa.Table) -> pa.Table:
     """The rows of `table` that are not in `old`; of equal rows, as many as `old` has fewer."""
     columns = table.column_names
 
@@ -111,11 +246,17 @@ _ROW, _OLD_ROW, _COPY = "\1row", "\1old row", "\1copy"  # no column of a user is
 
 
 def _parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(None), sink, compression="zstd", store_schema=True)
-    return sink.getvalue()
+    sink = pa.BufferOutputStream()
+    table = table.replace_schema_metadata(None)
+    pq.write_table(table, sink, compression="zstd", store_schema=True, row_group_size=GROUP_ROWS)
+    return sink.getvalue().to_pybytes()
 
 
 def _read(file: TableFile, objects: ObjectStore) -> pa.Table:
     # Not `pq.read_table`: it imports pyarrow.dataset, and that pandas.
     return pq.ParquetFile(pa.BufferReader(objects.get(file.digest))).read().replace_schema_metadata(None)
+
+
+def _pieces(file: TableFile, objects: ObjectStore) -> Iterator[pa.Table]:
+    for batch in pq.ParquetFile(pa.BufferReader(objects.get(file.digest))).iter_batches(batch_size=GROUP_ROWS):
+        yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
