@@ -107,3 +107,18 @@ def test_the_records_know_which_objects_a_version_needs(records: Records, object
     _, version = commit(records, objects, FRAME)
     expand = versions.c.manifest.info["expand"]
     assert all(objects.has(digest) for digest in expand(objects.get(version.manifest), objects.get))
+
+
+def test_a_number_from_elsewhere_is_kept_when_it_is_free(records: Records, objects: ObjectStore) -> None:
+    datasets = Datasets(records)
+    _, here = commit(records, objects, FRAME)
+
+    def pulled(logical: str, number: int) -> int:
+        commit = datasets.commit(
+            name="people", logical=logical, manifest=here.stored, rows=1, schema=here.schema, number=number
+        )
+        return commit.version
+
+    assert pulled("a" * 64, 7) == 7
+    assert pulled("b" * 64, 7) == 8
+    assert pulled("a" * 64, 3) == 7  # known by its content

@@ -328,3 +328,35 @@ def test_frames_that_were_given_up_are_never_promised_to_another_thread(tmp_path
         with ObjectStore(tmp_path / str(fail_at)) as store:
             assert [data for data, promised in outcomes.items() if promised and not store.has(digest_of(data))] == []
             assert list(check_objects(store)) == []
+
+
+def test_chunks_of_an_object_become_the_object_elsewhere_and_nothing_else(tmp_path: Path) -> None:
+    data = random.Random(7).randbytes(3 << 20)
+    source = ObjectStore(tmp_path / "source", chunked_bytes=1 << 20)
+    digest = source.put(data)
+    parts = [part for part, _ in source.parts(digest)]
+    assert len(parts) > 1
+
+    other = ObjectStore(tmp_path / "other")
+    with pytest.raises(NotFound):
+        other.put_parts(digest, parts)
+    other.put_chunks(source.get(part) for part in parts)
+    with pytest.raises(Corrupt):
+        other.put_parts(digest, parts[:-1])
+    assert list(other.digests()) == []
+
+    other.put_parts(digest, parts)
+    assert other.get(digest) == data
+    assert other.parts(digest) == source.parts(digest)
+
+
+def test_a_file_is_taken_only_when_it_holds_what_its_name_will_say(tmp_path: Path) -> None:
+    objects, path = ObjectStore(tmp_path / "objects"), tmp_path / "file"
+    path.write_bytes(b"PAR1" + bytes(1000))
+    with pytest.raises(Corrupt):
+        objects.take(digest_of(b"something else"), path)
+    assert path.exists()
+
+    objects.take(digest_of(path.read_bytes()), path)
+    assert not path.exists()
+    assert objects.get(digest_of(b"PAR1" + bytes(1000))) == b"PAR1" + bytes(1000)

@@ -130,8 +130,11 @@ class Datasets:
         note: str = "",
         quarantine: str | None = None,
         statistics: str | None = None,
+        number: int | None = None,
     ) -> DatasetVersion:
         """Add the next version, or give the one that holds this content already; a removed one is back then.
+
+        `number` is the one it has elsewhere, which it keeps when it is free here.
 
         Raises:
             Invalid: The name is empty, longer than 250 characters, or holds @ or a control character.
@@ -144,10 +147,9 @@ class Datasets:
             if known is not None:
                 found = _version(known)
                 return found if found.manifest is not None else _revive(tx, found, manifest)
-            newest = sa.select(sa.func.max(versions.c.version)).where(versions.c.name == name)
             version = DatasetVersion(
                 name=name,
-                version=(tx.connection.execute(newest).scalar_one() or 0) + 1,
+                version=_number(tx.connection, name, number),
                 kind=kind,
                 logical=logical,
                 manifest=manifest,
@@ -289,6 +291,15 @@ class Datasets:
 def _check_name(name: str) -> None:
     if not 0 < len(name) <= 250 or "@" in name or any(ord(character) < 32 for character in name):
         raise Invalid(f"{name[:20]!r} is not a name for a dataset", remedy="use 1 to 250 characters, without @")
+
+
+def _number(connection: sa.Connection, name: str, wanted: int | None) -> int:
+    """The wanted number when it is free, else the next."""
+    taken = sa.select(versions.c.version).where(versions.c.name == name, versions.c.version == wanted)
+    if wanted is not None and wanted > 0 and connection.execute(taken).first() is None:
+        return wanted
+    newest = sa.select(sa.func.max(versions.c.version)).where(versions.c.name == name)
+    return (connection.execute(newest).scalar_one() or 0) + 1
 
 
 def _revive(tx: Transaction, found: DatasetVersion, manifest: str) -> DatasetVersion:

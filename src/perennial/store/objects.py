@@ -126,6 +126,51 @@ class ObjectStore:
         path = self.whole.path(digest)
         return path if path.exists() else None
 
+    def parts(self, digest: Digest) -> list[tuple[Digest, int]]:
+        """Digest and length of the chunks that a large object lies in, in order; none when it lies otherwise."""
+        found = self.packed.read(_raw(digest))
+        chunks = chunks_of(found[1]) if found is not None and found[0] == LIST else []
+        return [(Digest(raw.hex()), length) for raw, length in chunks]
+
+    def put_chunks(self, chunks: Iterable[bytes]) -> None:
+        """Store chunks of objects that `put_parts` will name.
+
+        Raises:
+            StoreError, ReadOnly: As for `put`.
+        """
+        with self._writing():
+            self.packed.sync([self.packed.place(CHUNK, blake3(chunk).digest(), chunk) for chunk in chunks])
+
+    def put_parts(self, digest: Digest, parts: Iterable[Digest]) -> None:
+        """Store an object as a list of chunks that are stored already.
+
+        Raises:
+            NotFound: A chunk is not there.
+            Corrupt: Together they are not this object; nothing is stored.
+            StoreError, ReadOnly: As for `put`.
+        """
+        hasher = new_hasher()
+        entries: list[bytes] = []
+        for part in parts:
+            chunk = self.get(part)
+            hasher.update(chunk)
+            entries.append(_ENTRY.pack(_raw(part), len(chunk)))
+        if hasher.hexdigest() != digest:
+            raise Corrupt(f"these {len(entries)} chunks are not object {digest}")
+        with self._writing():
+            self.packed.sync([self.packed.place(LIST, hasher.digest(), b"".join(entries))])
+
+    def take(self, digest: Digest, path: Path) -> None:
+        """Make a file on the same disk a whole object, by moving it.
+
+        Raises:
+            Corrupt: It holds other bytes; it stays where it is.
+            StoreError, ReadOnly: As for `put`.
+        """
+        with self._writing():
+            if not self.whole.take(digest, path):
+                raise Corrupt(f"the file is not object {digest}", where=str(path))
+
     def checkout(self, digest: Digest, target: Path, *, mode: int = 0o644) -> None:
         """Write the object to a file, verified; shares blocks with the store where the file system can.
 
