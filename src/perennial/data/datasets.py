@@ -21,7 +21,7 @@ from perennial.store.actor import current_actor
 from perennial.store.records import Records, Transaction
 from perennial.types import Digest
 
-__all__ = ["DatasetVersion", "Datasets", "Tag"]
+__all__ = ["DatasetVersion", "Datasets", "Tag", "check_name"]
 
 Kind = Literal["table", "files"]
 State = Literal["draft", "accepted"]
@@ -139,7 +139,7 @@ class Datasets:
         Raises:
             Invalid: The name is empty, longer than 250 characters, or holds @ or a control character.
         """
-        _check_name(name)
+        check_name(name)
 
         def change(tx: Transaction) -> DatasetVersion:
             same = sa.select(versions).where(versions.c.name == name, versions.c.logical == logical)
@@ -288,7 +288,12 @@ class Datasets:
         self._records.write(change)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse what is no name for a dataset.
+
+    Raises:
+        Invalid: Empty, longer than 250 characters, or with @ or a control character.
+    """
     if not 0 < len(name) <= 250 or "@" in name or any(ord(character) < 32 for character in name):
         raise Invalid(f"{name[:20]!r} is not a name for a dataset", remedy="use 1 to 250 characters, without @")
 
