@@ -1,23 +1,26 @@
 """A table somewhere, to be read in pieces or as one lazy plan: files, stored objects, or a frame in memory.
 
 `Scan.lazy` is for plans that polars runs; `Scan.batches` hands out pieces of bounded size, whatever the size of the
-table, for what adds up by itself. Column types are told in canonical words (`column_types`).
+table, for what adds up by itself. Where a plan is run polars reads Parquet; everything else is read by `reading`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
+from polars.io.plugins import register_io_source
+from pyarrow import types
 
 from perennial.data.column_types import canonical, column_type
 from perennial.data.frames import to_arrow
 from perennial.data.manifest import TableManifest
+from perennial.data.reading import Stamp, columnar, delimited, jsonl, name_of, stamp_of
 from perennial.errors import DataError, NotFound
 
 if TYPE_CHECKING:
@@ -28,14 +31,12 @@ __all__ = ["BATCH_ROWS", "FORMATS", "Format", "Scan", "format_of", "scan", "scan
 
 Format = Literal["parquet", "csv", "jsonl", "arrow", "frame"]
 BATCH_ROWS = 1 << 17
+_PACKED = ("", ".gz", ".zst")
 FORMATS: Mapping[str, Format] = {
     ".parquet": "parquet",
     ".pq": "parquet",
-    ".csv": "csv",
-    ".csv.gz": "csv",
-    ".tsv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
+    **{f".{ending}{packed}": "csv" for ending in ("csv", "tsv") for packed in _PACKED},
+    **{f".{ending}{packed}": "jsonl" for ending in ("jsonl", "ndjson") for packed in _PACKED},
     ".arrow": "arrow",
     ".feather": "arrow",
 }
@@ -43,47 +44,126 @@ FORMATS: Mapping[str, Format] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """One table in parts of one format: paths, or the bytes of small files; a frame is one part."""
+    """One table in parts of one format: paths, or the bytes of small files; a frame is one part.
+
+    The parts have the same columns; where their types differ, all are read as the type that takes the values of both.
+    """
 
     format: Format
     parts: tuple[Any, ...]
     says: str  # what a person calls it, for errors
 
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Columns and types of all parts together.
+
+        Raises:
+            DataError: A part cannot be read, or has other columns or types; names it.
+        """
+        if self.format == "frame":
+            return self.parts[0].schema
+        return _united(self._schemas, self.parts, self.says)
+
     def lazy(self) -> pl.LazyFrame:
-        """A plan over all rows, in order, with the types as they were read."""
+        """A plan over all rows, in order. What it raises for bad input is the same as that of `batches`."""
         if self.format == "frame":
             return cast(pl.DataFrame, pl.from_arrow(self.parts[0])).lazy()
-        return pl.concat([_lazy(self.format, part) for part in self.parts], how="vertical")
+        schema = cast(pl.DataFrame, pl.from_arrow(self.schema.empty_table())).schema
+        if self.format == "parquet":
+            if all(isinstance(part, Path) and own.equals(self.schema) for part, own in self._known()):
+                return pl.scan_parquet(list(self.parts), glob=False)
+            kinds = [pl.col(name).cast(kind) for name, kind in schema.items()]
+            plans = [
+                plan if own.equals(self.schema) else plan.select(kinds)
+                for plan, own in ((pl.scan_parquet(part, glob=False), own) for part, own in self._known())
+            ]
+            return pl.concat(plans, how="vertical")
+
+        def source(
+            columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, batch_rows: int | None
+        ) -> Iterator[pl.DataFrame]:
+            for frame in self.batches(columns=columns, rows=batch_rows or BATCH_ROWS):
+                piece = frame if rows is None else frame.head(rows)
+                rows = None if rows is None else rows - piece.height
+                yield piece if predicate is None else piece.filter(predicate)
+                if rows == 0:
+                    return
+
+        return register_io_source(source, schema=schema)
 
     def batches(self, *, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
-        """The rows in order, at most `rows` at a time; memory does not grow with the table."""
-        for part in self.parts:
-            if self.format == "parquet":
-                file = pq.ParquetFile(pa.BufferReader(part) if isinstance(part, bytes) else part)
-                for batch in file.iter_batches(batch_size=rows, columns=None if columns is None else list(columns)):
-                    yield cast(pl.DataFrame, pl.from_arrow(pa.Table.from_batches([batch])))
-            else:
-                plan = self.lazy() if self.format == "frame" else _lazy(self.format, part)
-                plan = plan if columns is None else plan.select(columns)
-                for frame in plan.collect_batches(chunk_size=rows, maintain_order=True):
-                    yield from frame.iter_slices(rows)
+        """The rows in order, at most `rows` at a time; memory does not grow with the table.
+
+        Raises:
+            DataError: A part cannot be read, or changes meanwhile.
+        """
+        for table in self.pieces(columns=columns, rows=rows):
+            yield cast(pl.DataFrame, pl.from_arrow(table))
+
+    def pieces(self, *, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
+        """`batches` as Arrow tables."""
+        if self.format == "frame":
+            table: pa.Table = self.parts[0] if columns is None else self.parts[0].select(list(columns))
+            yield from (table.slice(start, rows) for start in range(0, table.num_rows, rows))
+            return
+        schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
+        for part, stamp, own in zip(self.parts, self._stamps, self._schemas, strict=True):
+            for table in self._read(part, own, schema.names, rows, stamp):
+                ready = table.replace_schema_metadata(None).select(schema.names)
+                yield ready if ready.schema.equals(schema) else ready.cast(schema)
+
+    def texts(self, *, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
+        """Like `batches`, for a CSV file with every value as it is written and null for an empty field."""
+        for part, stamp in zip(self.parts, self._stamps, strict=True):
+            for table in delimited.read(part, None, rows, stamp, as_text=True):
+                yield cast(pl.DataFrame, pl.from_arrow(table))
 
     def types(self) -> dict[str, str]:
         """Canonical type of each column, in order."""
-        schema = self.lazy().collect_schema()
-        empty = pl.DataFrame(schema=schema).to_arrow()
-        return {field.name: column_type(field.type) for field in empty.schema}
+        return {field.name: column_type(field.type) for field in self.schema}
 
     def count(self) -> int:
         """How many rows there are."""
         if self.format == "parquet":
-            files = (pq.ParquetFile(pa.BufferReader(part) if isinstance(part, bytes) else part) for part in self.parts)
-            return sum(file.metadata.num_rows for file in files)
-        return int(self.lazy().select(pl.len()).collect(engine="streaming").item())
+            return sum(columnar.parquet_rows(part) for part in self.parts)
+        return sum(table.num_rows for table in self.pieces(columns=self.schema.names[:1]))
 
     def table(self) -> pa.Table:
         """All rows in memory, in canonical types."""
-        return canonical(self.lazy().collect().to_arrow())
+        return canonical(pa.concat_tables([self.schema.empty_table(), *self.pieces()]))
+
+    @cached_property
+    def _stamps(self) -> list[Stamp | None]:
+        return [stamp_of(part) for part in self.parts]
+
+    @cached_property
+    def _schemas(self) -> list[pa.Schema]:
+        assert self._stamps is not None  # taken first: what changes after the first look is noticed
+        match self.format:
+            case "parquet":
+                return [columnar.parquet_schema(part) for part in self.parts]
+            case "csv":
+                return [delimited.schema_of(part) for part in self.parts]
+            case "jsonl":
+                return [jsonl.schema_of(part) for part in self.parts]
+            case _:
+                return [columnar.arrow_schema(part) for part in self.parts]
+
+    def _known(self) -> Iterator[tuple[Path | bytes, pa.Schema]]:
+        return zip(self.parts, self._schemas, strict=True)
+
+    def _read(
+        self, part: Path | bytes, schema: pa.Schema, columns: list[str], rows: int, stamp: Stamp | None
+    ) -> Iterator[pa.Table]:
+        match self.format:
+            case "parquet":
+                return columnar.read_parquet(part, columns, rows, stamp)
+            case "csv":
+                return delimited.read(part, columns, rows, stamp)
+            case "jsonl":
+                return jsonl.read(part, schema, columns, rows, stamp)
+            case _:
+                return columnar.read_arrow(part, columns, rows, stamp)
 
 
 def scan(what: object) -> Scan:
@@ -144,13 +224,45 @@ def format_of(name: str) -> Format | None:
     return next((kind for ending, kind in FORMATS.items() if name.lower().endswith(ending)), None)
 
 
-def _lazy(kind: Format, part: Path | bytes) -> pl.LazyFrame:
-    match kind:
-        case "parquet":
-            return pl.scan_parquet(part)
-        case "csv":
-            return pl.scan_csv(part, infer_schema_length=10_000, try_parse_dates=True)
-        case "jsonl":
-            return pl.scan_ndjson(part, infer_schema_length=10_000)
-        case _:
-            return pl.scan_ipc(part)
+def _united(schemas: Sequence[pa.Schema], parts: Sequence[Path | bytes], says: str) -> pa.Schema:
+    """One schema for all parts."""
+    kinds = {field.name: field.type for field in schemas[0]} if schemas else {}
+    first = name_of(parts[0]) if parts else says
+    for schema, part in zip(schemas, parts, strict=True):
+        where = name_of(part) or says
+        for names, there, missing_there in ((kinds, schema.names, where), (schema.names, kinds, first)):
+            for name in names:
+                if name not in there:
+                    raise DataError(
+                        f"there is no column {name!r} in {missing_there}, and other parts of the table have it",
+                        where=where,
+                        remedy="give all files the same columns, or collect them as tables of their own",
+                    )
+        for field in schema:
+            both = _common(kinds[field.name], field.type)
+            if both is None:
+                raise DataError(
+                    f"column {field.name!r} holds {column_type(field.type)}, in the files before it "
+                    f"{column_type(kinds[field.name])}",
+                    where=where,
+                    remedy="write the values alike in all files, or collect them as tables of their own",
+                )
+            kinds[field.name] = both
+    return pa.schema(list(kinds.items()))
+
+
+def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The type that takes the values of both without a change of meaning."""
+    if one == other or types.is_null(other):
+        return one
+    if types.is_null(one):
+        return other
+    names = {column_type(one), column_type(other)}
+    if names == {"int64", "float64"}:
+        return pa.float64()
+    if len(names) == 1 and names <= {"int64", "float64", "string", "binary", "date"}:
+        target = canonical(pa.table([pa.array([], one)], names=["x"])).schema.field("x").type
+        return pa.large_string() if types.is_string(target) else target
+    if types.is_timestamp(one) and types.is_timestamp(other) and one.tz == other.tz:
+        return pa.timestamp("us", tz=one.tz)
+    return None
