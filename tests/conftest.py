@@ -1,4 +1,4 @@
-"""What all tests share: a PostgreSQL server that lives as long as the session, and how random examples are drawn."""
+"""What all tests share: a PostgreSQL server for the session, real data sets, and how random examples are drawn."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ START_TIMEOUT_S = 60.0
 # No deadlines, as a timing is never an assertion. In CI the same examples each time: a red build is about the change.
 settings.register_profile("perennial", deadline=None, derandomize=IN_CI)
 settings.load_profile("perennial")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real data sets that lie beside the repository; skips with a reason where they do not."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the data sets are not beside the repository ({folder.name} in a folder called shared)")
+    return folder
 
 
 @pytest.fixture(scope="session")
