@@ -112,7 +112,7 @@ class Files(Protocol):
 
     def write_atomic(self, path: Path, data: bytes | Iterable[bytes], mode: int = 0o644) -> None: ...
     def append(
-        self, path: Path, *, exclusive: bool = False, in_place: bool = False, mode: int = 0o644
+        self, path: Path, *, exclusive: bool = False, in_place: bool = False, create: bool = True, mode: int = 0o644
     ) -> AppendFile: ...
     def publish(self, temporary: Path, target: Path) -> None: ...
     def mkdirs(self, path: Path) -> None: ...
@@ -147,9 +147,15 @@ class LocalFiles:
             self.discard(temporary)
             raise
 
-    def append(self, path: Path, *, exclusive: bool = False, in_place: bool = False, mode: int = 0o644) -> AppendFile:
-        """Open for appending, made when missing. `exclusive`: it must be new. `in_place`: for `write_at` instead."""
-        flags = os.O_RDWR | (0 if in_place else os.O_CREAT | os.O_APPEND) | (os.O_EXCL if exclusive else 0)
+    def append(
+        self, path: Path, *, exclusive: bool = False, in_place: bool = False, create: bool = True, mode: int = 0o644
+    ) -> AppendFile:
+        """Open for appending, made when missing unless `create` is off.
+
+        `exclusive`: it must be new. `in_place`: for `write_at` instead, never made.
+        """
+        flags = os.O_RDWR | (0 if in_place else os.O_APPEND) | (os.O_CREAT if create and not in_place else 0)
+        flags |= os.O_EXCL if exclusive else 0
         return AppendFile(path, self._calls.open(path, flags, mode), self._calls)
 
     def publish(self, temporary: Path, target: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
 
@@ -21,13 +21,15 @@ from perennial.errors import Corrupt, Invalid, NotFound, ReadOnly
 from perennial.store.files import Files, LocalFiles, is_lasting, store_error
 from perennial.store.hashing import digest_of, new_hasher
 from perennial.store.packed import Found, Packed
-from perennial.store.packs import CHUNK, LIST, OBJECT
+from perennial.store.packs import CHUNK, LIST, OBJECT, Payload
+from perennial.store.pins import Pins
 from perennial.store.whole import Whole, read_blocks
 from perennial.types import Digest
 
 __all__ = ["ObjectStore", "chunks_of", "digest_of"]
 
 SMALL_BYTES = 256 << 10  # up to this size an object goes into a pack
+BATCH, BATCH_BYTES = 1024, 8 << 20  # objects that are pinned and appended together
 CHUNKED_BYTES = 16 << 20  # from this size on an opaque object becomes a list of chunks
 TABLE_MAGIC = (b"PAR1", b"ARROW1")  # tables are versioned as manifests of files, never chunked as well
 
@@ -41,7 +43,8 @@ class ObjectStore:
     def __init__(self, folder: Path, *, files: Files | None = None, chunked_bytes: int = CHUNKED_BYTES) -> None:
         self.folder = folder
         self.packed = Packed(folder / "packs", files or LocalFiles())
-        self.whole = Whole(folder / "whole", files or LocalFiles())
+        self.pins = Pins(folder / "pins", files or LocalFiles())
+        self.whole = Whole(folder / "whole", files or LocalFiles(), self.pins)
         self.broken: str | None = None
         self._files = files or LocalFiles()
         self._chunked_bytes = chunked_bytes
@@ -59,16 +62,14 @@ class ObjectStore:
     def put_many(self, many: Iterable[bytes]) -> list[Digest]:
         """`put` for many, with one flush to disk for all small ones."""
         digests: list[Digest] = []
-        placed: list[Found] = []
-        with self._writing():
+        with self.writing(), self._batch(OBJECT) as batch:
             for data in many:
                 if len(data) > SMALL_BYTES:
                     digests.append(self._put_large(iter((data,)), len(data)))
                 else:
                     raw = blake3(data).digest()
                     digests.append(Digest(raw.hex()))
-                    placed.append(self.packed.place(OBJECT, raw, data))
-            self.packed.sync(placed)
+                    batch.add(raw, data)
         return digests
 
     def put_file(self, path: Path) -> Digest:
@@ -80,7 +81,7 @@ class ObjectStore:
         """
         if not path.is_file():
             raise NotFound("there is no such file", where=str(path))
-        with self._writing(), open(path, "rb") as source:
+        with self.writing(), open(path, "rb") as source:
             size = source.seek(0, 2)
             source.seek(0)
             if size <= SMALL_BYTES:
@@ -101,6 +102,20 @@ class ObjectStore:
         if blake3(found[1]).digest() != raw:
             raise self._corrupt(digest)
         return found[1]
+
+    def pin(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Rely on objects that somebody else put, as if they had been put here; gives those that are not there."""
+        digests = list(digests)
+        with self.writing():
+            self.pins.add(b"".join(map(_raw, digests)))
+        return [digest for digest in digests if not self.has(digest)]
+
+    def until_committed(self) -> AbstractContextManager[None]:
+        """What is put or pinned inside is safe from garbage collection until the block ends: commit before that.
+
+        Without it, it is safe while this process lives, and for an hour after.
+        """
+        return self.pins.until_committed()
 
     def has(self, digest: Digest) -> bool:
         return self.packed.holds(_raw(digest)) or self.whole.path(digest).exists()
@@ -138,8 +153,9 @@ class ObjectStore:
         Raises:
             StoreError, ReadOnly: As for `put`.
         """
-        with self._writing():
-            self.packed.sync([self.packed.place(CHUNK, blake3(chunk).digest(), chunk) for chunk in chunks])
+        with self.writing(), self._batch(CHUNK) as batch:
+            for chunk in chunks:
+                batch.add(blake3(chunk).digest(), chunk)
 
     def put_parts(self, digest: Digest, parts: Iterable[Digest]) -> None:
         """Store an object as a list of chunks that are stored already.
@@ -151,14 +167,16 @@ class ObjectStore:
         """
         hasher = new_hasher()
         entries: list[bytes] = []
+        parts = list(parts)
+        self.pin(parts)
         for part in parts:
             chunk = self.get(part)
             hasher.update(chunk)
             entries.append(_ENTRY.pack(_raw(part), len(chunk)))
         if hasher.hexdigest() != digest:
             raise Corrupt(f"these {len(entries)} chunks are not object {digest}")
-        with self._writing():
-            self.packed.sync([self.packed.place(LIST, hasher.digest(), b"".join(entries))])
+        with self.writing(), self._batch(LIST) as batch:
+            batch.add(hasher.digest(), b"".join(entries))
 
     def take(self, digest: Digest, path: Path) -> None:
         """Make a file on the same disk a whole object, by moving it.
@@ -167,7 +185,7 @@ class ObjectStore:
             Corrupt: It holds other bytes; it stays where it is.
             StoreError, ReadOnly: As for `put`.
         """
-        with self._writing():
+        with self.writing():
             if not self.whole.take(digest, path):
                 raise Corrupt(f"the file is not object {digest}", where=str(path))
 
@@ -189,7 +207,7 @@ class ObjectStore:
 
         The chunks of a list stay: other lists may share them.
         """
-        with self._writing():
+        with self.writing():
             erased = self.packed.erase(_raw(digest))
             return self.whole.remove(digest) or erased
 
@@ -201,6 +219,7 @@ class ObjectStore:
     def close(self) -> None:
         """Let go of all files. The store opens them again when it is used again."""
         self.packed.close()
+        self.pins.close()
 
     def __enter__(self) -> ObjectStore:
         return self
@@ -219,15 +238,17 @@ class ObjectStore:
         from perennial.store.chunking import split  # it needs numpy, which small objects do not
 
         hasher = new_hasher()
-        chunk, entries, placed = memoryview(b""), list[bytes](), list[Found]()
-        for chunk in split(_hashed(blocks, hasher)):
-            raw = blake3(chunk).digest()
-            entries.append(_ENTRY.pack(raw, len(chunk)))
-            placed.append(self.packed.place(CHUNK, raw, chunk))
-        self.packed.sync(placed)  # first: a list on disk never names a chunk that is not
+        chunk, entries = memoryview(b""), list[bytes]()
+        with self._batch(CHUNK) as batch:
+            for chunk in split(_hashed(blocks, hasher)):
+                raw = blake3(chunk).digest()
+                entries.append(_ENTRY.pack(raw, len(chunk)))
+                batch.add(raw, chunk)
+        # Now, not before: a list on disk never names a chunk that is not.
         # A list of one chunk would have the digest of that chunk.
         kind, payload = (LIST, b"".join(entries)) if len(entries) > 1 else (OBJECT, bytes(chunk))
-        self.packed.sync([self.packed.place(kind, hasher.digest(), payload)])
+        with self._batch(kind) as batch:
+            batch.add(hasher.digest(), payload)
         return Digest(hasher.hexdigest())
 
     def _verified(self, digest: Digest) -> Iterator[bytes]:
@@ -252,6 +273,13 @@ class ObjectStore:
         else:
             yield found[1]
 
+    @contextmanager
+    def _batch(self, kind: bytes) -> Generator[_Batch]:
+        """Takes payloads; all are on disk when the block ends."""
+        batch = _Batch(kind, self.packed, self.pins)
+        yield batch
+        batch.finish()
+
     def _corrupt(self, digest: Digest) -> Corrupt:
         return Corrupt(
             f"object {digest} is damaged: its bytes are not what was stored",
@@ -260,7 +288,7 @@ class ObjectStore:
         )
 
     @contextmanager
-    def _writing(self) -> Generator[None]:
+    def writing(self) -> Generator[None]:
         if self.broken:
             says = f"writing is off since: {self.broken}"
             raise ReadOnly(says, where=str(self.folder), remedy="mend the disk, then start again")
@@ -274,6 +302,36 @@ class ObjectStore:
             if is_lasting(error):
                 self.broken = told.what
             raise told from error
+
+
+class _Batch:
+    """Small payloads on their way into packs, many at a time."""
+
+    def __init__(self, kind: bytes, packed: Packed, pins: Pins) -> None:
+        self._kind, self._packed, self._pins = kind, packed, pins
+        self._waiting: list[Payload] = []
+        self._bytes = 0
+        self._last: dict[Path, Found] = {}
+
+    def add(self, raw: bytes, payload: bytes | memoryview) -> None:
+        self._waiting.append((raw, payload))
+        self._bytes += len(payload)
+        if len(self._waiting) >= BATCH or self._bytes >= BATCH_BYTES:
+            self._place()
+
+    def finish(self) -> None:
+        self._place()
+        self._packed.sync(self._last.values())
+
+    def _place(self) -> None:
+        if not self._waiting:
+            return
+        self._pins.add(b"".join([raw for raw, _ in self._waiting]))  # before looking whether they are there
+        for found in self._packed.place(self._kind, self._waiting):
+            last = self._last.get(found[0].path)
+            if last is None or last[1].end < found[1].end:
+                self._last[found[0].path] = found
+        self._waiting, self._bytes = [], 0
 
 
 def chunks_of(entries: bytes) -> list[tuple[bytes, int]]:

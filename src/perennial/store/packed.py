@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from blake3 import blake3
 
 from perennial.store.files import Files
-from perennial.store.packs import CHUNK, DEAD, LIST, OBJECT, Frame, Pack, PackWriter, mark_dead, scan
+from perennial.store.packs import (
+    CHUNK,
+    DEAD,
+    LIST,
+    OBJECT,
+    Frame,
+    Pack,
+    PackWriter,
+    Payload,
+    erase,
+    open_pack,
+    scan,
+)
 
 __all__ = ["Found", "Packed"]
 
@@ -32,27 +44,59 @@ class Packed:
         self._writer: PackWriter | None = None
         self._lock = threading.RLock()
 
-    def place(self, kind: bytes, raw: bytes, payload: bytes | memoryview) -> Found:
-        """Make sure that a sound copy lies in a pack; it is on disk after `sync`."""
-        known = self._index.get(raw)
-        if known is not None and (known[1].kind != kind or known[0].is_given_up(known[1])):
-            known = None
-        if known is not None and _is_sound(known, raw, payload):
-            return known
-        with self._lock:
+    def place(self, kind: bytes, payloads: Sequence[Payload]) -> list[Found]:
+        """Make sure that a sound copy of each lies in a pack; they are on disk after `sync`.
+
+        Whoever calls this has pinned the digests before.
+        """
+        found: dict[bytes, Found] = {}
+        missing: dict[bytes, Payload] = {}
+        for item in payloads:
+            raw = item[0]
+            known = self._index.get(raw)
+            if known is not None and self._is_good(known, kind, item):
+                found[raw] = known
+            else:
+                missing[raw] = item
+        if missing:
+            with self._lock:
+                found |= self._append(kind, missing)
+        return [found[raw] for raw, _ in payloads]
+
+    def _append(self, kind: bytes, missing: dict[bytes, Payload]) -> dict[bytes, Found]:
+        """Append what is not there, and take what is there damaged out of the way."""
+        damaged = list[Found]()
+        if self._writer is None or self._writer.is_full or not self._writer.is_usable:
             writer = self._open_writer()
-            pack = self._packs[writer.path.name]
-            try:
-                frame = writer.append(kind, raw, payload)
-                if known is not None:
-                    writer.sync(frame)
-                    self._bury(known[0], [known[1]])  # else a later scan might take the damaged one
-            except OSError:
-                self.forget(pack)
-                raise
-            self._index[raw] = (pack, frame)
-            pack.scanned = frame.end
-        return pack, frame
+        else:
+            writer = self._writer
+        pack = self._packs[writer.path.name]
+        found: dict[bytes, Found] = {}
+        for raw, item in missing.items():
+            known = self._index.get(raw)  # once more, under the lock
+            if known is None or known[1].kind != kind or known[0].is_given_up(known[1]):
+                continue
+            if self._is_good(known, kind, item):
+                found[raw] = known
+            elif known[0].holds(known[1]):
+                damaged.append(known)
+        new = [item for raw, item in missing.items() if raw not in found]
+        try:
+            for frame in writer.append(kind, new) if new else ():
+                self._index[frame.digest] = found[frame.digest] = (pack, frame)
+                pack.scanned = frame.end
+            if damaged:
+                writer.sync(self._index[new[-1][0]][1])
+                for where, frame in damaged:
+                    self._bury(where, [frame])  # else a later scan might take the damaged one
+        except OSError:
+            self.forget()
+            raise
+        return found
+
+    def _is_good(self, known: Found, kind: bytes, item: Payload) -> bool:
+        pack, frame = known
+        return frame.kind == kind and not pack.is_given_up(frame) and _is_sound(known, *item)
 
     def sync(self, placed: Iterable[Found]) -> None:
         """Return when all these are on disk, with one flush for each pack."""
@@ -67,11 +111,14 @@ class Packed:
                 try:
                     pack.writer.sync(frame)
                 except OSError:
-                    self.forget(pack)
+                    self.forget()
                     raise
             else:  # another process's, which may not have flushed it yet
-                with self._files.append(pack.path) as file:
-                    file.fsync()
+                try:
+                    with self._files.append(pack.path, create=False) as file:
+                        file.fsync()
+                except FileNotFoundError:  # garbage collection moved what was in it, and flushed that
+                    continue
             pack.synced = max(pack.synced, frame.end)
 
     def find(self, raw: bytes) -> Found | None:
@@ -84,21 +131,21 @@ class Packed:
 
     def read(self, raw: bytes) -> tuple[bytes, bytes] | None:
         """Kind and payload, not hashed again; None when there is none."""
-        for _ in range(2):
+        for _ in range(4):
             found = self.find(raw)
             if found is None:
                 return None
             payload = found[0].payload(found[1])
             if payload is not None:
                 return found[1].kind, payload
-            self.forget(found[0])  # deleted or cut off by another process since we looked
+            self.forget()  # deleted, moved or cut off by another process since we looked
         return None
 
     def holds(self, raw: bytes) -> bool:
         """Whether a payload is there now, also by what other processes deleted."""
         found = self.find(raw)
         if found is not None and not found[0].holds(found[1]):
-            self.forget(found[0])
+            self.forget()
             found = self.find(raw)
         return found is not None
 
@@ -121,30 +168,34 @@ class Packed:
     def look(self) -> None:
         """See what was put since the last look, by any process."""
         with self._lock:
-            try:
-                names = [entry.name for entry in os.scandir(self._folder)]
-            except FileNotFoundError:
+            names = self._names()
+            if any(name not in names or pack.size() < pack.scanned for name, pack in self._packs.items()):
+                self.forget()  # garbage collection moved what was in it
                 return
-            for name in sorted(names):
-                if name.endswith(".pack"):
-                    pack = self._packs.get(name) or self._open_pack(self._folder / name)
-                    if pack.size() > pack.scanned:
-                        self._scan(pack)
+            for name in names:
+                pack = self._packs.get(name) or self._open_pack(name)
+                if pack is not None and pack.size() > pack.scanned:
+                    self._scan(pack, self._index)
 
-    def forget(self, pack: Pack) -> None:
-        """Read a pack anew: what we know of it is no longer so."""
+    def forget(self) -> None:
+        """Read all packs anew: what we know of them is no longer so."""
         with self._lock:
-            for raw in [raw for raw, (where, _) in self._index.items() if where is pack]:
-                del self._index[raw]
-            pack.scanned = 0
-            pack.damage.clear()
-            self._scan(pack)
+            names = self._names()
+            self._packs = {name: pack for name, pack in self._packs.items() if name in names}
+            index: dict[bytes, Found] = {}
+            for name in names:
+                pack = self._packs.get(name) or self._open_pack(name)
+                if pack is not None:
+                    pack.scanned = 0
+                    pack.damage.clear()
+                    self._scan(pack, index)
+            self._index = index  # at once: others read it without the lock
 
     def packs(self) -> list[Pack]:
         """Every pack as if it had never been scanned."""
         self.look()
         with self._lock:
-            return [Pack(pack.path, pack.descriptor) for pack in self._packs.values()]
+            return [pack.anew() for pack in self._packs.values()]
 
     def digests(self) -> list[bytes]:
         """Of all objects, not of their chunks."""
@@ -156,18 +207,12 @@ class Packed:
         with self._lock:
             if self._writer is not None:
                 self._writer.close()
-            for pack in self._packs.values():
-                os.close(pack.descriptor)
             self._writer = None
             self._packs.clear()
             self._index.clear()
 
     def _open_writer(self) -> PackWriter:
-        if self._writer is not None and self._writer.is_usable:
-            if not self._writer.is_full:
-                return self._writer
-            self._writer.finish()
-        self._writer = None
+        self.release()
         self._files.mkdirs(self._folder)
         self.look()
         for pack in self._packs.values():
@@ -176,24 +221,45 @@ class Packed:
                 break
         else:
             writer = PackWriter.create(self._folder, self._files)
-            pack = self._open_pack(writer.path)
+            pack = self._packs[writer.path.name] = open_pack(writer.path)
         pack.writer = self._writer = writer
-        self._scan(pack)
+        self._scan(pack, self._index)
         return writer
 
-    def _open_pack(self, path: Path) -> Pack:
-        pack = Pack(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-        self._packs[path.name] = pack
+    def release(self) -> None:
+        """Force to disk what we appended and let go of the pack."""
+        with self._lock:
+            writer, self._writer = self._writer, None
+            if writer is not None and writer.is_usable:
+                writer.finish()
+
+    def _names(self) -> list[str]:
+        try:
+            return sorted(entry.name for entry in os.scandir(self._folder) if entry.name.endswith(".pack"))
+        except FileNotFoundError:
+            return []
+
+    def _open_pack(self, name: str) -> Pack | None:
+        try:
+            pack = self._packs[name] = open_pack(self._folder / name)
+        except FileNotFoundError:  # removed since we looked
+            return None
         return pack
 
-    def _scan(self, pack: Pack) -> None:
+    def _scan(self, pack: Pack, index: dict[bytes, Found]) -> None:
         for frame in scan(pack):
-            if frame.kind in (OBJECT, LIST) or (frame.kind == CHUNK and frame.digest not in self._index):
-                self._index[frame.digest] = (pack, frame)
+            known = index.get(frame.digest)
+            # An object stays visible as one when a chunk has the same bytes.
+            if frame.kind in (OBJECT, LIST) or (frame.kind == CHUNK and (known is None or known[1].kind == CHUNK)):
+                index[frame.digest] = (pack, frame)
 
     def _bury(self, pack: Pack, frames: list[Frame]) -> None:
-        with self._files.append(pack.path, in_place=True) as file:
-            mark_dead(file, frames)
+        try:
+            file = self._files.append(pack.path, in_place=True)
+        except FileNotFoundError:  # garbage collection emptied it meanwhile
+            return
+        with file:
+            erase(file, frames)
 
 
 def _is_sound(found: Found, raw: bytes, payload: bytes | memoryview) -> bool:

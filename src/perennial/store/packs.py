@@ -14,24 +14,42 @@ import secrets
 import struct
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from perennial.store.failpoints import failpoint
 from perennial.store.files import AppendFile, Files
 
-__all__ = ["CHUNK", "DEAD", "LIST", "OBJECT", "Frame", "Pack", "PackWriter", "has_cut_tail", "mark_dead", "scan"]
+__all__ = [
+    "CHUNK",
+    "DEAD",
+    "LIST",
+    "OBJECT",
+    "Frame",
+    "Pack",
+    "PackWriter",
+    "Payload",
+    "erase",
+    "has_cut_tail",
+    "lock_unused",
+    "mark_dead",
+    "open_pack",
+    "scan",
+]
 
 MAGIC = b"PERPACK\x01"
 MARK = b"\xf5PF"
 HEADER = struct.Struct("<3scI32sI")
 OBJECT, CHUNK, LIST, DEAD = b"o", b"c", b"l", b"x"  # any two differ in two bits or more: one flipped bit shows
 FULL_BYTES = 128 << 20  # a pack over this size gets no more frames
+WRITE_BYTES = 1 << 20  # frames are handed to the operating system in writes of about this size
+
+Payload = tuple[bytes, bytes | memoryview]  # digest, bytes
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """Where one payload lies; `offset` is the frame's, not the payload's."""
 
     kind: bytes
@@ -44,16 +62,38 @@ class Frame:
         return self.offset + HEADER.size + self.length
 
 
+class _Descriptor:
+    """Closes itself when no thread can be reading from it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)
+
+
 @dataclass
 class Pack:
-    """An open pack, to read. `scanned` is the end of the last frame that was seen."""
+    """An open pack, to read. `scanned` is the end of the last frame that was seen.
+
+    Garbage collection empties and removes packs that other processes have open: then `payload` finds nothing.
+    """
 
     path: Path
-    descriptor: int
+    opened: _Descriptor
     scanned: int = 0
     synced: int = 0  # up to here this process knows the bytes to be on disk
     writer: PackWriter | None = None  # ours, if we ever appended to it
     damage: list[str] = field(default_factory=list[str])
+
+    @property
+    def descriptor(self) -> int:
+        return self.opened.number
+
+    def anew(self) -> Pack:
+        """The same pack as if it had never been scanned."""
+        return Pack(self.path, self.opened)
 
     def payload(self, frame: Frame) -> bytes | None:
         """The bytes of a frame that was seen here, None when it is no longer here."""
@@ -66,12 +106,20 @@ class Pack:
         """Whether a frame that was seen here is still here."""
         return os.pread(self.descriptor, HEADER.size, frame.offset) == _header(frame.kind, frame.digest, frame.length)
 
+    def first_byte(self, frame: Frame) -> bytes:
+        """The first byte of a payload, empty when there is none."""
+        return os.pread(self.descriptor, min(1, frame.length), frame.offset + HEADER.size)
+
     def size(self) -> int:
         return os.fstat(self.descriptor).st_size
 
     def is_given_up(self, frame: Frame) -> bool:
         """Whether we appended or found this behind our last good flush, and will never flush it."""
         return self.writer is not None and self.writer.error is not None and frame.end > self.writer.synced
+
+
+def open_pack(path: Path) -> Pack:
+    return Pack(path, _Descriptor(path))
 
 
 def scan(pack: Pack) -> Iterator[Frame]:
@@ -168,25 +216,23 @@ class PackWriter:
 
     @classmethod
     def take_over(cls, pack: Pack, files: Files) -> PackWriter | None:
-        """Go on with a pack that nobody writes, or None when it is in use, full or damaged."""
+        """Go on with a pack that nobody writes, or None when it is in use, full, damaged or gone."""
         if pack.damage or pack.writer is not None or not len(MAGIC) <= pack.scanned < FULL_BYTES:
             return None
-        now = Pack(pack.path, pack.descriptor, pack.scanned)
-        file = files.append(pack.path)
+        file = lock_unused(pack.path, files)
+        if file is None:
+            return None
+        now = Pack(pack.path, pack.opened, pack.scanned)
         try:
-            fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for _ in scan(now):  # somebody may have appended before we had the lock
                 pass
             if now.size() > now.scanned and has_cut_tail(now):
                 file.truncate(now.scanned)
             file.fsync()  # what its last writer may have left undone
-        except BlockingIOError:
-            file.close()
-            return None
         except BaseException:
             file.close()
             raise
-        if now.damage or now.size() > now.scanned:  # bytes that are no frame: leave them for `verify` to tell
+        if now.damage or now.size() != now.scanned:  # bytes that are no frame: leave them for `verify` to tell
             file.close()
             return None
         return cls(file, now.scanned)
@@ -200,24 +246,30 @@ class PackWriter:
         """Whether nothing failed, and this is not the copy in a fork, which must not append beside its parent."""
         return self.error is None and self._process == os.getpid()
 
-    def append(self, kind: bytes, digest: bytes, payload: bytes | memoryview) -> Frame:
-        """Add a frame; on disk only after `sync`."""
+    def append(self, kind: bytes, payloads: Sequence[Payload]) -> list[Frame]:
+        """Add frames; on disk only after `sync`."""
+        frames, waiting, size = list[Frame](), list[bytes | memoryview](), 0
         with self._appending:
             if self.error is not None:
                 raise self.error
-            frame = Frame(kind, digest, self._end, len(payload))
+            end = self._end
             try:
-                if len(payload) <= 1 << 16:
-                    self._file.write(_header(kind, digest, len(payload)) + bytes(payload))
-                else:
-                    self._file.write(_header(kind, digest, len(payload)))
-                    self._file.write(payload)
+                for digest, payload in payloads:
+                    frame = Frame(kind, digest, end, len(payload))
+                    end = frame.end
+                    frames.append(frame)
+                    waiting += (_header(kind, digest, len(payload)), payload)
+                    size += len(payload)
+                    if size >= WRITE_BYTES:
+                        self._write(waiting)
+                        size = 0
+                self._write(waiting)
             except OSError as error:
                 self._withdraw(error)
                 raise
-            self._end = frame.end
+            self._end = end
         failpoint("objects.pack.appended")
-        return frame
+        return frames
 
     def sync(self, frame: Frame) -> None:
         """Return when this frame is on disk; one flush serves all that wait."""
@@ -253,6 +305,14 @@ class PackWriter:
             self.error = self.error or OSError("the pack is closed")
             self._file.close()
 
+    def _write(self, parts: list[bytes | memoryview]) -> None:
+        if len(parts) == 2 and len(parts[1]) > WRITE_BYTES // 4:  # a chunk: not worth a copy
+            self._file.write(parts[0])
+            self._file.write(parts[1])
+        elif parts:
+            self._file.write(b"".join(parts))
+        parts.clear()
+
     def _withdraw(self, error: OSError) -> None:
         self.error = error
         try:
@@ -262,11 +322,35 @@ class PackWriter:
         self._file.close()
 
 
+def lock_unused(path: Path, files: Files) -> AppendFile | None:
+    """Open a pack to append to it, with its lock, or None when another has it or it is gone."""
+    try:
+        file = files.append(path, create=False)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except BaseException:
+        file.close()
+        raise
+    if os.fstat(file.descriptor).st_nlink == 0:  # removed between the two steps
+        file.close()
+        return None
+    return file
+
+
 def mark_dead(file: AppendFile, frames: Iterable[Frame]) -> None:
-    """Delete frames where they lie: first the mark, durably, then the bytes."""
-    frames = list(frames)
+    """Delete frames where they lie, for every process at once; durable when the file is flushed."""
     for frame in frames:
         file.write_at(DEAD, frame.offset + len(MARK))
+
+
+def erase(file: AppendFile, frames: Sequence[Frame]) -> None:
+    """Delete frames and their bytes: first the mark, durably, then the bytes."""
+    mark_dead(file, frames)
     file.fsync()
     failpoint("objects.delete.marked")
     for frame in frames:

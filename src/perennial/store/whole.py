@@ -11,6 +11,7 @@ from typing import BinaryIO
 from perennial.store.failpoints import failpoint
 from perennial.store.files import Files
 from perennial.store.hashing import new_hasher
+from perennial.store.pins import Pins
 from perennial.types import Digest
 
 __all__ = ["BLOCK_BYTES", "Whole", "read_blocks"]
@@ -22,9 +23,10 @@ LEFTOVER_S = 3600  # a temporary file that nobody has written to for so long bel
 class Whole:
     """Files by digest below one folder. Safe for concurrent use, by several processes too."""
 
-    def __init__(self, folder: Path, files: Files) -> None:
+    def __init__(self, folder: Path, files: Files, pins: Pins) -> None:
         self._folder = folder
         self._files = files
+        self._pins = pins
         self._is_swept = False
 
     def path(self, digest: Digest) -> Path:
@@ -33,7 +35,9 @@ class Whole:
     def put(self, blocks: Iterable[bytes]) -> Digest:
         """Write, hash, force to disk, then give it its name. A sound copy that is there already stays."""
         self._files.mkdirs(self._folder)
-        self._sweep()
+        if not self._is_swept:
+            self._is_swept = True
+            self.sweep()
         temporary = self._folder / f"{secrets.token_hex(8)}.tmp"
         hasher = new_hasher()
         try:
@@ -43,6 +47,7 @@ class Whole:
                     file.write(block)
                 digest = Digest(hasher.hexdigest())
                 failpoint("objects.whole.written")
+                self._pins.add(hasher.digest())
                 if self.is_sound(digest):
                     self._files.remove(temporary)
                     return digest
@@ -61,6 +66,7 @@ class Whole:
             return False
         with self._files.append(path) as file:
             file.fsync()
+        self._pins.add(bytes.fromhex(digest))
         path.chmod(0o444)
         self._files.mkdirs(self.path(digest).parent)
         self._files.publish(path, self.path(digest))
@@ -82,15 +88,14 @@ class Whole:
         for folder in sorted(self._folder.glob("??")):
             yield from sorted(folder.iterdir())
 
-    def _sweep(self) -> None:
-        if not self._is_swept:
-            self._is_swept = True
-            for path in self._folder.glob("*.tmp"):
-                try:
-                    if time.time() - path.stat().st_mtime > LEFTOVER_S:
-                        self._files.remove(path)
-                except FileNotFoundError:  # its writer is done with it
-                    continue
+    def sweep(self) -> None:
+        """Remove temporary files of processes that died."""
+        for path in self._folder.glob("*.tmp"):
+            try:
+                if time.time() - path.stat().st_mtime > LEFTOVER_S:
+                    self._files.remove(path)
+            except FileNotFoundError:  # its writer is done with it
+                continue
 
 
 def _holds(path: Path, digest: Digest) -> bool:
