@@ -14,7 +14,7 @@ from perennial.errors import Invalid, NotFound
 from perennial.store.actor import current_actor
 from perennial.store.records import Records, Transaction
 
-__all__ = ["Remote", "Remotes"]
+__all__ = ["Remote", "Remotes", "address_of", "check_url"]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 _SCHEMES = ("file", "s3", "gs", "az")
@@ -43,7 +43,7 @@ class Remotes:
         """
         if not _NAME.fullmatch(name):
             raise Invalid(f"{name[:80]!r} is not a name for a remote", remedy="use letters, digits, _ and -")
-        _check(url)
+        check_url(url)
 
         def change(tx: Transaction) -> Remote:
             made = Remote(name=name, url=url, at=tx.now, by=current_actor().person)
@@ -79,15 +79,45 @@ class Remotes:
         )
 
 
-def _check(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES or not (parts.netloc or parts.path.strip("/")):
-        raise Invalid(
-            f"{url[:200]!r} is not the address of a remote",
-            remedy="write file:///folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix",
-        )
+def address_of(remotes: Remotes, named: str | None = None) -> str:
+    """The address of a remote by its name or address; without one, the only remote or the one called origin.
+
+    Raises:
+        NotFound: There is no such remote, or none to choose without a name.
+        Invalid: Not an address.
+    """
+    if named is not None and "://" in named:
+        check_url(named)
+        return named
+    known = {remote.name: remote.url for remote in remotes.list()}
+    name = named or ("origin" if "origin" in known or len(known) != 1 else next(iter(known)))
+    if name in known:
+        return known[name]
+    if named is None and known:
+        which = f"there are {len(known)} remotes, and none is called origin"
+        raise NotFound(which, remedy=f"name one with --remote: {', '.join(known)}")
+    which = f"there is no remote {named!r}" if named else "there is no remote"
+    raise NotFound(which, remedy="name one: perennial data remote set origin s3://bucket/prefix")
+
+
+def check_url(url: str) -> None:
+    """Whether this is an address of a remote, without credentials.
+
+    Raises:
+        Invalid: It is not.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise Invalid(
             "an address holds no credentials and no options",
             remedy="leave them to the environment: AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and so on",
+        )
+    has_place = parts.path.strip("/") and not parts.netloc if parts.scheme == "file" else parts.netloc
+    if parts.scheme not in _SCHEMES or not has_place:
+        raise Invalid(
+            f"{url[:200]!r} is not the address of a remote",
+            remedy="write file:///folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix",
         )

@@ -13,6 +13,10 @@ VERBS = {  # in the order in which a person meets them
     "list": "dataset versions, newest first",
     "show": "one version: its columns and what is unusual about it",
     "accept": "let a draft, and the schema that it proposes, pass",
+    "suspects": "cells that look wrong, found in the table alone",
+    "push": "send dataset versions to a remote",
+    "pull": "get dataset versions from a remote",
+    "remote": "where datasets are pushed to and pulled from",
 }
 
 

@@ -1,0 +1,1 @@
+"""Dataset versions at another place: a folder, or a bucket in object storage. See docs/decisions/0014."""
