@@ -77,6 +77,19 @@ class Catalog:
             return scan(what)
         return scan_version(self[what].version, self.objects, self.scratch)
 
+    def batches(self, what: str) -> list[Scan]:
+        """The accepted versions of a dataset, oldest first; or what lies at this path, as one batch."""
+        if "/" in what or Path(what).exists():
+            return [self.table(what)]
+        from perennial.data.scan import scan_version
+
+        versions = [
+            version for version in self.datasets.list(name=what) if version.manifest and version.state == "accepted"
+        ]
+        if not versions:
+            self.datasets.get(name=what)  # says that there is none
+        return [scan_version(version, self.objects, self.scratch) for version in reversed(versions)]
+
     def __iter__(self) -> Any:
         return iter(dict.fromkeys(version.name for version in self.datasets.list()))
 

@@ -14,7 +14,7 @@ from scipy import special
 from perennial.stats.arrays import Floats
 from perennial.stats.errors import OutOfRange
 
-__all__ = ["beta_quantile", "log_beta", "noncentral_chi2_sf", "normal_quantile"]
+__all__ = ["beta_quantile", "log_beta", "noncentral_chi2_sf", "normal_quantile", "student_quantile", "student_tail"]
 
 # Poisson terms further than this many standard deviations from the largest one weigh less than 1e-22 together.
 _REACH_SD = 10.0
@@ -61,6 +61,20 @@ def noncentral_chi2_sf(x: float, df: float, nc: float) -> float:
 def beta_quantile(prob: float, a: float, b: float) -> float:
     """The `prob` quantile of the Beta(a, b) distribution."""
     return float(special.betaincinv(a, b, prob))
+
+
+def student_quantile(prob: float, df: float) -> float:
+    """The `prob` quantile of Student's distribution.
+
+    >>> round(student_quantile(0.975, 10), 4)
+    2.2281
+    """
+    return float(special.stdtrit(df, prob))
+
+
+def student_tail(distance: float, df: float) -> float:
+    """Probability that a Student variable is further from 0 than `distance` >= 0, on either side."""
+    return 2.0 * float(special.stdtr(df, -distance))
 
 
 def log_beta(a: float, b: float) -> float:

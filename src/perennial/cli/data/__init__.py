@@ -14,6 +14,7 @@ VERBS = {  # in the order in which a person meets them
     "show": "one version: its columns and what is unusual about it",
     "accept": "let a draft, and the schema that it proposes, pass",
     "suspects": "cells that look wrong, found in the table alone",
+    "batches": "is the newest batch like the ones before it?",
     "push": "send dataset versions to a remote",
     "pull": "get dataset versions from a remote",
     "remote": "where datasets are pushed to and pulled from",
