@@ -1,0 +1,6 @@
+"""Whether a table is what its schema says: all that differs, with counts, shares and the first rows."""
+
+from perennial.data.validation.report import Validation
+from perennial.data.validation.validate import UserCheck, validate
+
+__all__ = ["UserCheck", "Validation", "validate"]
