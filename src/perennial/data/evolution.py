@@ -282,8 +282,9 @@ def _widened(known: tuple[Any, Any], seen: tuple[Any, Any]) -> tuple[Any, Any]:
     if low is None or high is None or new_low is None or new_high is None:
         return known
     slack = SLACK * (high - low)
+    least = max(0.0, low - slack) if low >= 0 else low - slack  # a first negative number is never within the slack
     return (
-        seen[0] if new_low < low - slack else known[0],
+        seen[0] if new_low < least else known[0],
         seen[1] if new_high > high + slack else known[1],
     )
 

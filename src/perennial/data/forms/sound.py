@@ -72,6 +72,8 @@ def faults(schema: Schema) -> Iterator[Fault]:
         if not check.where.strip():
             says = f"check {check.name!r} does not say what holds"
             yield Fault(("checks", index, "where"), says, 'write an SQL expression, such as where = "tips <= fare"')
+        else:
+            yield from _sql(("checks", index, "where"), check.where, names)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -168,6 +170,19 @@ def _is_above(low: float | str | None, high: float | str | None) -> bool:
         aware = [time if time.tzinfo else time.replace(tzinfo=dt.UTC) for time in times]
         return bool(aware) and aware[0] > aware[1]
     return False
+
+
+def _sql(path: tuple[str | int, ...], where: str, names: Sequence[str]) -> Iterator[Fault]:
+    import polars as pl
+
+    try:
+        used = pl.sql_expr(where).meta.root_names()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        yield Fault(path, f"{where!r} is not SQL: {str(error).splitlines()[0]}", "write it as after WHERE in SQL")
+        return
+    for name in dict.fromkeys(used):
+        if name not in names:
+            yield Fault(path, f"there is no column {name!r}", did_you_mean(name, names))
 
 
 def _regex_fault(pattern: str) -> str | None:
