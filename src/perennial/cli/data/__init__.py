@@ -10,14 +10,25 @@ from perennial.cli.verbs import Verbs
 __all__ = ["VERBS", "arguments"]
 
 VERBS = {  # in the order in which a person meets them
+    "add": "make a version of files as they are, or of the table behind an address",
     "list": "dataset versions, newest first",
+    "log": "the history of one dataset, with what each version changed",
     "show": "one version: its columns and what is unusual about it",
+    "status": "what changed in versioned files and folders",
+    "checkout": "write a version's files out again",
+    "tag": "names for versions",
     "accept": "let a draft, and the schema that it proposes, pass",
     "suspects": "cells that look wrong, found in the table alone",
     "batches": "is the newest batch like the ones before it?",
+    "profile": "how a table looks, as a page: distributions, what goes together, drift",
     "push": "send dataset versions to a remote",
     "pull": "get dataset versions from a remote",
     "remote": "where datasets are pushed to and pulled from",
+    "import": "take over what DVC tracks, without copying it twice",
+    "du": "how much room datasets take, and what gc would free",
+    "rm": "give up a version's bytes, or stop watching a folder",
+    "gc": "free what no version and no other record names",
+    "verify": "read the bytes of versions, and name what is damaged",
 }
 
 

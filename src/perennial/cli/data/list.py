@@ -11,8 +11,11 @@ __all__ = ["arguments", "run"]
 
 COLUMNS = {
     "dataset": "dataset",
+    "kind": "kind",
     "state": "state",
     "rows": "rows",
+    "files": "files",
+    "size": "size",
     "at": "committed",
     "unusual": "unusual",
     "logical": "digest",
@@ -28,11 +31,26 @@ def run(options: argparse.Namespace) -> int:
 
     with calls(options.home) as owner:
         versions: list[dict[str, Any]] = owner.call("datasets.list", name=options.name)
-    rows = [
-        row
-        | {"dataset": f"{row['name']}@{row['version']}", "at": moment(row["at"])}
-        | {"unusual": len(row["violations"]), "logical": row["logical"][:12]}
-        for row in versions
-    ]
-    emit(options, versions, table(rows, COLUMNS) if rows else ["there are no datasets yet: perennial run"])
+    emit(
+        options,
+        versions,
+        table([_row(version) for version in versions], COLUMNS)
+        if versions
+        else ["there are no datasets yet: perennial run, or perennial data add PATH NAME"],
+    )
     return 0
+
+
+def _row(version: dict[str, Any]) -> dict[str, Any]:
+    from perennial.cli.data.add import size
+
+    return version | {
+        "dataset": f"{version['name']}@{version['version']}",
+        "state": "removed" if version["manifest"] is None else version["state"],
+        "rows": version["rows"] or None,
+        "files": version["files"] or None,
+        "size": size(version["size_bytes"]) if version["size_bytes"] else None,
+        "at": moment(version["at"]),
+        "unusual": len(version["violations"]),
+        "logical": version["logical"][:12],
+    }

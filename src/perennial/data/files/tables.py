@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from perennial.data.files.tree import FOLDER, LINK, Entry, entries_of, read_tree
-from perennial.data.scan import Format, Scan, format_of
+from perennial.data.files.tree import EXECUTABLE, FILE, Entry, entries_of, read_tree
+from perennial.data.formats import Format, format_of
 from perennial.errors import DataError
 from perennial.store.files import LocalFiles
 from perennial.types import Digest
 
 if TYPE_CHECKING:
     from perennial.data.datasets import DatasetVersion
+    from perennial.data.scan import Scan
     from perennial.store.objects import ObjectStore
 
-__all__ = ["table_files", "table_format"]
+__all__ = ["scan_entries", "table_files", "table_parts"]
 
 IN_MEMORY_BYTES = 1 << 20  # up to this size a part is read from the store each time; a larger one lies in a file
 
 
-def table_format(paths: Iterable[bytes]) -> Format | None:
-    """The format of the one table that files of these names hold; None when they hold none.
+class _Path(Protocol):
+    @property
+    def path(self) -> bytes: ...
+    @property
+    def kind(self) -> int: ...
 
-    Files whose names begin with a dot or an underscore are no part of a table, as Spark and Hive have it.
+
+_P = TypeVar("_P", bound=_Path)
+
+
+def table_parts(paths: Iterable[_P]) -> tuple[Format, list[_P]] | None:
+    """Those files that hold one table together, and their format; None when they hold none.
+
+    As Spark and Hive have it, files whose names begin with a dot or an underscore are no part of a table.
     """
-    found: set[Format | None] = {format_of(path.decode(errors="replace")) for path in paths if _is_part(path)}
-    return found.pop() if len(found) == 1 else None
+    parts: list[_P] = []
+    found: Format | None = None
+    for part in paths:
+        name = part.path.rpartition(b"/")[2]
+        if name.startswith((b".", b"_")):
+            continue
+        kind = format_of(os.fsdecode(name)) if part.kind in (FILE, EXECUTABLE) else None
+        if kind is None or kind != (found or kind):
+            return None
+        found = kind
+        parts.append(part)
+    return (found, parts) if found is not None else None
 
 
 def table_files(version: DatasetVersion, objects: ObjectStore, scratch: Path) -> Scan:
@@ -36,18 +58,21 @@ def table_files(version: DatasetVersion, objects: ObjectStore, scratch: Path) ->
     Raises:
         DataError: Its files hold no table, or several formats.
     """
-    entries = [
-        entry for entry in entries_of(read_tree(objects.get(version.stored)), objects.get) if _is_part(entry.path)
-    ]
-    kind = table_format(entry.path for entry in entries)
     says = f"{version.name}@{version.version}"
-    if kind is None or any(entry.kind in (LINK, FOLDER) for entry in entries):
-        raise DataError(f"{says} holds files that are not one table", remedy="name a dataset of rows")
-    return Scan(format=kind, parts=tuple(_part(entry, objects, scratch) for entry in entries), says=says)
+    scan = scan_entries(entries_of(read_tree(objects.get(version.stored)), objects.get), objects, scratch, says)
+    if scan is None:
+        raise DataError(f"the files of {says} are not one table", remedy="name a dataset of rows")
+    return scan
 
 
-def _is_part(path: bytes) -> bool:
-    return not path.rpartition(b"/")[2].startswith((b".", b"_"))
+def scan_entries(entries: Iterable[Entry], objects: ObjectStore, scratch: Path, says: str) -> Scan | None:
+    """The one table that stored files hold; None when they hold none. `says` is what a person calls it."""
+    found = table_parts(entries)
+    if found is None:
+        return None
+    from perennial.data.scan import Scan
+
+    return Scan(format=found[0], parts=tuple(_part(entry, objects, scratch) for entry in found[1]), says=says)
 
 
 def _part(entry: Entry, objects: ObjectStore, scratch: Path) -> Path | bytes:

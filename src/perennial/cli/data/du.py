@@ -1,0 +1,42 @@
+"""`perennial data du`: how much room datasets take, and what would be freed."""
+
+from __future__ import annotations
+
+import argparse
+
+from perennial.cli.output import emit, progress, table
+
+__all__ = ["arguments", "run"]
+
+COLUMNS = {"name": "dataset", "versions": "versions", "content": "content", "stored": "stored", "own": "its own"}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="of one dataset")
+
+
+def run(options: argparse.Namespace) -> int:
+    import msgspec
+
+    from perennial.api.connect import calls, find_folder
+    from perennial.cli.data.add import size
+    from perennial.data.files.usage import usage
+    from perennial.store.gc import collect_garbage
+    from perennial.store.objects import ObjectStore
+    from perennial.store.records import Records
+
+    folder, _ = find_folder(options.home)
+    with calls(options.home) as owner:
+        versions = owner.call("datasets.list", limit=1_000_000)
+    with progress("adding up"), ObjectStore(folder.objects) as objects:
+        used = [each for each in usage(versions, objects) if options.name in (None, each.name)]
+        with Records.open(folder.records_url, read_only=True) as records:
+            garbage = collect_garbage(records, objects, dry_run=True)
+    rows = [
+        {"name": each.name, "versions": each.versions}
+        | {"content": size(each.content_bytes), "stored": size(each.stored_bytes), "own": size(each.own_bytes)}
+        for each in used
+    ]
+    lines = [*table(rows, COLUMNS), f"`perennial data gc` would free {size(garbage.freed_bytes)}"]
+    emit(options, {"datasets": msgspec.to_builtins(used), "gc": msgspec.to_builtins(garbage)}, lines)
+    return 0

@@ -1,0 +1,264 @@
+"""Make a version of a file or folder: what changed is read, hashed and stored; the rest is known.
+
+Bytes first, then the manifest, then one transaction that makes the version visible. An interrupted `add` leaves no
+version, and the bytes that it stored are what the next one finds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from perennial.data.evolution import adopt
+from perennial.data.files.places import Place, now_ns, read_place, write_place
+from perennial.data.files.status import seen_at
+from perennial.data.files.tables import table_parts
+from perennial.data.files.tree import EXECUTABLE, FILE, Change, Entry, Stored, changes, read_tree, write_tree
+from perennial.data.files.walk import Seen, shown, shown_path, unreadable
+from perennial.data.schema import Schema
+from perennial.errors import DataError, Invalid, NotFound
+from perennial.store.failpoints import failpoint, register
+from perennial.store.objects import SMALL_BYTES
+from perennial.types import Digest
+
+if TYPE_CHECKING:
+    from perennial.data.catalog import Catalog
+    from perennial.data.datasets import DatasetVersion
+    from perennial.data.files.rows import Rows
+    from perennial.store.objects import ObjectStore
+
+__all__ = ["add", "commit_tree", "latest", "store_files", "what_changed"]
+
+STORED = register("data.add.stored", "the files of a new version are stored, no version names them")
+COMMITTED = register("data.add.committed", "the new version is committed, its folder is not yet remembered")
+
+
+def add(
+    path: str | Path,
+    name: str,
+    catalog: Catalog,
+    *,
+    note: str = "",
+    tag: str | None = None,
+    as_is: bool = False,
+) -> DatasetVersion:
+    """Add the next version of a dataset of files, or find the one that holds these very files.
+
+    Args:
+        path: A file or a folder.
+        name: Of the dataset.
+        catalog: Where to.
+        note: A person's words about it.
+        tag: A tag that shall point at it.
+        as_is: Look at no table in it: no schema, no checks.
+
+    Returns:
+        The version; a draft when the files hold a table that breaks with the accepted schema of the dataset.
+
+    Raises:
+        NotFound: There is nothing at this path.
+        DataError: Something in it cannot be read, or changed while it was read.
+        Refused: It holds bad rows, and the schema says that then nothing is stored.
+    """
+    where = Path(os.path.realpath(path))
+    root = Path(os.path.realpath(catalog.folder.root))
+    if where.is_relative_to(root):
+        raise Invalid("this lies in the workspace itself", where=str(path), remedy="add files that lie elsewhere")
+    place = read_place(catalog.places, where)
+    looked_at = now_ns()
+    is_file = not where.is_dir()
+    seen = seen_at(where, is_file=is_file, leave_out=root)
+    if is_file and not seen:
+        raise NotFound("there is no such file or folder", where=shown(os.fsencode(path)))
+    with catalog.objects.until_committed():
+        _take_over(seen, place, catalog.objects)
+        _store(seen, where, is_file=is_file, objects=catalog.objects)
+        entries = [Entry(each.path, each.kind, each.size, each.content) for each in seen]
+        stored = write_tree(entries, catalog.objects.put_many, is_file=is_file)
+        failpoint(STORED)
+        version = commit_tree(
+            stored,
+            name,
+            catalog,
+            source={"kind": "path", "path": shown(os.fsencode(where))},
+            note=note,
+            look=None if as_is else lambda: _rows(where, seen, name, catalog, is_file=is_file),
+        )
+    if tag:
+        catalog.datasets.tag(name=name, tag=tag, version=version.version)
+    failpoint(COMMITTED)
+    here = Place(
+        path=os.fsencode(where),
+        is_file=is_file,
+        name=version.name,
+        version=version.version,
+        manifest=stored.manifest,
+        seen=seen,
+    )
+    write_place(catalog.places, here, looked_at_ns=looked_at)
+    return version
+
+
+def commit_tree(
+    stored: Stored,
+    name: str,
+    catalog: Catalog,
+    *,
+    source: dict[str, Any],
+    note: str = "",
+    look: Callable[[], Rows | None] | None = None,
+) -> DatasetVersion:
+    """Make a stored tree a version, unless the newest one is the same.
+
+    Args:
+        stored: The tree.
+        name: Of the dataset.
+        catalog: Where to.
+        source: Where it came from.
+        note: A person's words about it.
+        look: Tells about the one table that the files hold, None when they hold none; asked only when it is needed.
+    """
+    before = latest(name, catalog)
+    if before is not None and before.logical == stored.logical:
+        return before
+    found = what_changed(before, stored, catalog.objects)
+    counts = {
+        "added": sum(change.before is None for change in found),
+        "modified": sum(change.before is not None and change.after is not None for change in found),
+        "deleted": sum(change.after is None for change in found),
+    }
+    rows = look() if look is not None else None
+    if rows is not None and rows.rows:
+        counts["rows"] = rows.rows - (before.rows if before is not None else 0)
+    version = catalog.datasets.commit(
+        name=name,
+        kind="files",
+        logical=stored.logical,
+        manifest=stored.manifest,
+        rows=rows.rows if rows is not None else 0,
+        files=stored.tree.files,
+        size_bytes=stored.tree.size,
+        schema=rows.schema if rows is not None else Schema(columns=[]),
+        state=rows.state if rows is not None else "accepted",
+        parent=before.version if before is not None else None,
+        violations=rows.violations if rows is not None else [],
+        changes=counts,
+        source=source,
+        note=note,
+    )
+    adopt(catalog.schemas, version)
+    return version
+
+
+def latest(name: str, catalog: Catalog) -> DatasetVersion | None:
+    """The newest accepted version of a dataset; None when there is none."""
+    try:
+        return catalog.datasets.get(name=name)
+    except NotFound:
+        return None
+
+
+def what_changed(before: DatasetVersion | None, after: Stored, objects: ObjectStore) -> list[Change]:
+    """What a tree does differently from an earlier version of files."""
+    if before is None or before.kind != "files" or before.manifest is None:
+        return list(changes(None, after.tree, objects.get))
+    return list(changes(read_tree(objects.get(before.stored)), after.tree, objects.get))
+
+
+def store_files(paths: Sequence[Path], objects: ObjectStore) -> list[tuple[int, Digest]]:
+    """Store files; gives the size and digest of each, in order. Small ones go to disk with one flush for all.
+
+    Raises:
+        DataError: A file cannot be read, is gone, or changed while it was read.
+    """
+    sizes: dict[Path, int] = {}
+    small: list[Path] = []
+    large: list[Path] = []
+
+    def contents() -> Iterator[bytes]:
+        for path in paths:
+            with _reading(path, sizes) as file:
+                if sizes[path] <= SMALL_BYTES:
+                    small.append(path)
+                    yield file.read()
+                else:
+                    large.append(path)
+
+    put = objects.put_many(contents())
+    digests = dict(zip(small, put, strict=True))
+    for path in large:
+        with _reading(path, sizes):
+            digests[path] = objects.put_file(path)
+    return [(sizes[path], digests[path]) for path in paths]
+
+
+@contextmanager
+def _reading(path: Path, sizes: dict[Path, int]) -> Generator[BinaryIO]:
+    """Open a file and note its size; an error when it is not the same at the end."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            before = os.fstat(file.fileno())
+            sizes[path] = before.st_size
+            yield file
+            after = os.fstat(file.fileno())
+    except FileNotFoundError as error:
+        raise DataError("this vanished while it was added", where=shown_path(path), remedy="add it again") from error
+    except OSError as error:
+        raise unreadable(os.fsencode(path), error) from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise changed_while_read(path)
+
+
+def changed_while_read(path: Path) -> DataError:
+    return DataError(
+        "this changed while it was read",
+        where=shown(os.fsencode(path)),
+        remedy="add it when its writer is done; a writer should write beside it, then rename",
+    )
+
+
+def _take_over(seen: list[Seen], place: Place | None, objects: ObjectStore) -> None:
+    """Give files that look as they did the digest that they had, as long as the store holds it."""
+    known = {before.path: before for before in place.seen} if place is not None else {}
+    same: list[tuple[Seen, Seen]] = []
+    for now in seen:
+        before = known.get(now.path)
+        if before is not None and now.kind in (FILE, EXECUTABLE) and now.is_as(before):
+            same.append((now, before))
+    missing = set(objects.pin([Digest(before.content.hex()) for _, before in same]))
+    for now, before in same:
+        if not missing or Digest(before.content.hex()) not in missing:
+            now.content = before.content
+
+
+def _store(seen: list[Seen], where: Path, *, is_file: bool, objects: ObjectStore) -> None:
+    """Store every file whose digest is not known; it is known then."""
+    new = [each for each in seen if each.kind in (FILE, EXECUTABLE) and not each.content]
+    paths = [where if is_file else where / os.fsdecode(each.path) for each in new]
+    for each, (size, digest) in zip(new, store_files(paths, objects), strict=True):
+        each.content = bytes.fromhex(digest)
+        each.size = size
+
+
+def _rows(where: Path, seen: list[Seen], name: str, catalog: Catalog, *, is_file: bool) -> Rows | None:
+    """What the one table in these files is like, read where they lie; None when they hold none.
+
+    Raises:
+        DataError: A file is not what was stored any more.
+    """
+    found = table_parts(seen)
+    if found is None:
+        return None
+    from perennial.data.files.rows import look_at
+    from perennial.data.scan import Scan
+
+    paths = [where if is_file else where / os.fsdecode(part.path) for part in found[1]]
+    rows = look_at(Scan(format=found[0], parts=tuple(paths), says=str(where)), name, catalog)
+    for path, part in zip(paths, found[1], strict=True):
+        told = path.stat()
+        if (told.st_size, told.st_mtime_ns, told.st_ino) != (part.size, part.mtime_ns, part.inode):
+            raise changed_while_read(path)
+    return rows
