@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
+import msgspec
 import sqlalchemy as sa
 
 from perennial.store.tables import digest_column, metadata
+from perennial.tracking.records import bundle_files
+from perennial.types import Digest
 
 __all__ = ["aliases", "versions"]
+
+
+class _Evaluation(msgspec.Struct):
+    answers: Digest | None = None
+
+
+def _package_files(package: bytes, _get: Callable[[Digest], bytes]) -> Iterable[Digest]:
+    from perennial.models.package import files_of  # here, because most who declare tables open no package
+
+    return files_of(package)
+
+
+def _answers(evaluation: bytes, _get: Callable[[Digest], bytes]) -> Iterable[Digest]:
+    answers = msgspec.json.decode(evaluation, type=_Evaluation).answers
+    return [answers] if answers else []
+
 
 versions = sa.Table(
     "model_versions",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
-    digest_column("package", nullable=False),
+    digest_column("package", expand=_package_files, nullable=False),
     sa.Column("origin", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("run_id", sa.Text),
     sa.Column("dataset", sa.Text),
     sa.Column("dataset_version", sa.Integer),
-    digest_column("bundle"),
+    digest_column("bundle", expand=bundle_files),
     digest_column("declaration"),
-    digest_column("evaluation"),
+    digest_column("evaluation", expand=_answers),
     sa.Column("verdicts", sa.Text, nullable=False),
     sa.Column("trained_until", sa.BigInteger),
     sa.Column("reason", sa.Text, nullable=False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from perennial.store.tables import digest_column, metadata
+from perennial.tracking.records import bundle_files
 
 __all__ = ["decisions", "jobs", "loops", "passes"]
 
@@ -12,7 +13,7 @@ loops = sa.Table(
     "loops",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
-    digest_column("bundle", nullable=False),
+    digest_column("bundle", expand=bundle_files, nullable=False),
     sa.Column("declaration", sa.Text, nullable=False),
     sa.Column("project", sa.Text, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),

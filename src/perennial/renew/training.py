@@ -84,6 +84,7 @@ def run_job(rooms: Rooms, job: Job, say: Say) -> dict[str, Any]:
     """
     loop = rooms.renew.loop(name=job.loop)
     bundle = load_bundle(Digest(loop.bundle), rooms.objects)
+    rooms.objects.pin([bundle.digest, *bundle.files.values()])  # the run names them only when it begins
     folder = materialise(bundle, rooms.objects, rooms.folder.bundles)
     declaration = Declaration.from_json(loop.declaration)
     turn = _Turn(rooms, bundle, declaration, folder, Path(loop.project), job.reason, say)

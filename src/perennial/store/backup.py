@@ -16,6 +16,7 @@ from pathlib import Path
 from perennial.errors import Conflict, Invalid, NotFound, StoreError
 from perennial.store.failpoints import failpoint
 from perennial.store.files import Files, LocalFiles, store_error
+from perennial.store.objects import ObjectStore
 from perennial.store.workspace_folder import WorkspaceFolder, open_folder
 
 __all__ = ["backup", "copy_database", "restore"]
@@ -88,10 +89,13 @@ def _copied(source: Path, target: Path, files: Files) -> Path:
         files.mkdirs(partial)
         for name in _BEFORE_RECORDS:
             _copy(source / name, partial / name, files)
-        copy_database(source / "records.db", partial / "records.db", files=files)
-        failpoint("backup.records_copied")
-        for name in _AFTER_RECORDS:
-            _copy(source / name, partial / name, files)
+        with ObjectStore(source / "objects").at_rest(
+            shared=True
+        ):  # what the copied records name stays until it is copied
+            copy_database(source / "records.db", partial / "records.db", files=files)
+            failpoint("backup.records_copied")
+            for name in _AFTER_RECORDS:
+                _copy(source / name, partial / name, files)
         files.publish(partial, target)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)

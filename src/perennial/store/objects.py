@@ -20,6 +20,7 @@ from blake3 import blake3
 from perennial.errors import Corrupt, Invalid, NotFound, ReadOnly
 from perennial.store.files import Files, LocalFiles, is_lasting, store_error
 from perennial.store.hashing import digest_of, new_hasher
+from perennial.store.held import held
 from perennial.store.packed import Found, Packed
 from perennial.store.packs import CHUNK, LIST, OBJECT, Payload
 from perennial.store.pins import Pins
@@ -46,7 +47,7 @@ class ObjectStore:
         self.pins = Pins(folder / "pins", files or LocalFiles())
         self.whole = Whole(folder / "whole", files or LocalFiles(), self.pins)
         self.broken: str | None = None
-        self._files = files or LocalFiles()
+        self.files = files or LocalFiles()
         self._chunked_bytes = chunked_bytes
         self._is_loaded = False
 
@@ -196,9 +197,9 @@ class ObjectStore:
             NotFound, Corrupt: As for `get`.
         """
         if self.open_path(digest) is None:
-            self._files.write_atomic(target, self._verified(digest), mode)
+            self.files.write_atomic(target, self._verified(digest), mode)
         elif self.whole.is_sound(digest):
-            self._files.copy(self.whole.path(digest), target, mode)
+            self.files.copy(self.whole.path(digest), target, mode)
         else:
             raise self._corrupt(digest)
 
@@ -207,7 +208,7 @@ class ObjectStore:
 
         The chunks of a list stay: other lists may share them.
         """
-        with self.writing():
+        with self.writing(), self.at_rest():
             erased = self.packed.erase(_raw(digest))
             return self.whole.remove(digest) or erased
 
@@ -220,6 +221,14 @@ class ObjectStore:
         """Let go of all files. The store opens them again when it is used again."""
         self.packed.close()
         self.pins.close()
+
+    def at_rest(self, *, shared: bool = False, patience_s: float = 10.0) -> AbstractContextManager[None]:
+        """Nobody else deletes or moves objects inside; with `shared`, others may be here who do not either.
+
+        Raises:
+            Unavailable: Somebody is at it, for longer than our patience.
+        """
+        return held(self.folder / "gc.lock", self.files, shared=shared, patience_s=patience_s)
 
     def __enter__(self) -> ObjectStore:
         return self
@@ -288,7 +297,8 @@ class ObjectStore:
         )
 
     @contextmanager
-    def writing(self) -> Generator[None]:
+    def writing(self, failure: str = "the object was not stored") -> Generator[None]:
+        """The disk is written inside: what it says becomes an error of ours, and is remembered if it lasts."""
         if self.broken:
             says = f"writing is off since: {self.broken}"
             raise ReadOnly(says, where=str(self.folder), remedy="mend the disk, then start again")
@@ -298,7 +308,7 @@ class ObjectStore:
                 self._is_loaded = True
             yield
         except OSError as error:
-            told = store_error("the object was not stored", error, self.folder)
+            told = store_error(failure, error, self.folder)
             if is_lasting(error):
                 self.broken = told.what
             raise told from error

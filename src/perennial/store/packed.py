@@ -7,6 +7,7 @@ Finds what other processes appended since the last look. Whether a payload is wh
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -51,10 +52,13 @@ class Packed:
         """
         found: dict[bytes, Found] = {}
         missing: dict[bytes, Payload] = {}
+        current: dict[Path, bool] = {}  # of each pack once: what is deleted from here on is not what was pinned
         for item in payloads:
             raw = item[0]
             known = self._index.get(raw)
-            if known is not None and self._is_good(known, kind, item):
+            if known is not None and known[0].path not in current:
+                current[known[0].path] = known[0].is_current
+            if known is not None and current[known[0].path] and _is_good(known, kind, item):
                 found[raw] = known
             else:
                 missing[raw] = item
@@ -74,9 +78,9 @@ class Packed:
         found: dict[bytes, Found] = {}
         for raw, item in missing.items():
             known = self._index.get(raw)  # once more, under the lock
-            if known is None or known[1].kind != kind or known[0].is_given_up(known[1]):
+            if known is None or known[1].kind != kind or known[0].is_given_up(known[1]) or not known[0].is_current:
                 continue
-            if self._is_good(known, kind, item):
+            if _is_sound(known, *item):
                 found[raw] = known
             elif known[0].holds(known[1]):
                 damaged.append(known)
@@ -93,10 +97,6 @@ class Packed:
             self.forget()
             raise
         return found
-
-    def _is_good(self, known: Found, kind: bytes, item: Payload) -> bool:
-        pack, frame = known
-        return frame.kind == kind and not pack.is_given_up(frame) and _is_sound(known, *item)
 
     def sync(self, placed: Iterable[Found]) -> None:
         """Return when all these are on disk, with one flush for each pack."""
@@ -121,6 +121,10 @@ class Packed:
                     continue
             pack.synced = max(pack.synced, frame.end)
 
+    def known(self, raw: bytes) -> Found | None:
+        """Where a payload lies as of the last look."""
+        return self._index.get(raw)
+
     def find(self, raw: bytes) -> Found | None:
         """Where a payload lies; looks at the disk when it is not known yet."""
         found = self._index.get(raw)
@@ -144,7 +148,7 @@ class Packed:
     def holds(self, raw: bytes) -> bool:
         """Whether a payload is there now, also by what other processes deleted."""
         found = self.find(raw)
-        if found is not None and not found[0].holds(found[1]):
+        if found is not None and not (found[0].is_current and found[0].holds(found[1])):
             self.forget()
             found = self.find(raw)
         return found is not None
@@ -169,7 +173,7 @@ class Packed:
         """See what was put since the last look, by any process."""
         with self._lock:
             names = self._names()
-            if any(name not in names or pack.size() < pack.scanned for name, pack in self._packs.items()):
+            if any(pack.size() < pack.scanned or not pack.is_current for pack in self._packs.values()):
                 self.forget()  # garbage collection moved what was in it
                 return
             for name in names:
@@ -181,7 +185,7 @@ class Packed:
         """Read all packs anew: what we know of them is no longer so."""
         with self._lock:
             names = self._names()
-            self._packs = {name: pack for name, pack in self._packs.items() if name in names}
+            self._packs = {name: pack for name, pack in self._packs.items() if pack.is_current}
             index: dict[bytes, Found] = {}
             for name in names:
                 pack = self._packs.get(name) or self._open_pack(name)
@@ -220,7 +224,7 @@ class Packed:
             if writer is not None:
                 break
         else:
-            writer = PackWriter.create(self._folder, self._files)
+            writer = PackWriter.create(self._folder / f"{secrets.token_hex(8)}.pack", self._files)
             pack = self._packs[writer.path.name] = open_pack(writer.path)
         pack.writer = self._writer = writer
         self._scan(pack, self._index)
@@ -260,6 +264,11 @@ class Packed:
             return
         with file:
             erase(file, frames)
+
+
+def _is_good(known: Found, kind: bytes, item: Payload) -> bool:
+    pack, frame = known
+    return frame.kind == kind and not pack.is_given_up(frame) and _is_sound(known, *item)
 
 
 def _is_sound(found: Found, raw: bytes, payload: bytes | memoryview) -> bool:

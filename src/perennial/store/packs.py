@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import struct
 import threading
 import zlib
@@ -106,6 +105,11 @@ class Pack:
         """Whether a frame that was seen here is still here."""
         return os.pread(self.descriptor, HEADER.size, frame.offset) == _header(frame.kind, frame.digest, frame.length)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether this is the pack of its name, not one that was removed or written anew."""
+        return _is_at(self.path, self.descriptor)
+
     def first_byte(self, frame: Frame) -> bytes:
         """The first byte of a payload, empty when there is none."""
         return os.pread(self.descriptor, min(1, frame.length), frame.offset + HEADER.size)
@@ -200,15 +204,14 @@ class PackWriter:
         self._syncing = threading.Lock()
 
     @classmethod
-    def create(cls, folder: Path, files: Files) -> PackWriter:
+    def create(cls, path: Path, files: Files) -> PackWriter:
         """A new, empty pack."""
-        path = folder / f"{secrets.token_hex(8)}.pack"
         file = files.append(path, exclusive=True)
         try:
             fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(MAGIC)
             file.fsync()
-            files.sync_folder(folder)
+            files.sync_folder(path.parent)
         except BaseException:
             file.close()
             raise
@@ -223,6 +226,9 @@ class PackWriter:
         if file is None:
             return None
         now = Pack(pack.path, pack.opened, pack.scanned)
+        if not now.is_current:  # written anew since we looked
+            file.close()
+            return None
         try:
             for _ in scan(now):  # somebody may have appended before we had the lock
                 pass
@@ -271,10 +277,10 @@ class PackWriter:
         failpoint("objects.pack.appended")
         return frames
 
-    def sync(self, frame: Frame) -> None:
-        """Return when this frame is on disk; one flush serves all that wait."""
+    def sync(self, frame: Frame | None = None) -> None:
+        """Return when this frame, or all, is on disk; one flush serves all that wait."""
         with self._syncing:
-            if self.synced >= frame.end:
+            if frame is not None and self.synced >= frame.end:
                 return
             with self._appending:
                 if self.error is not None:  # ours was given up; a flush that failed is not tried again
@@ -304,6 +310,12 @@ class PackWriter:
         with self._appending:
             self.error = self.error or OSError("the pack is closed")
             self._file.close()
+
+    def __enter__(self) -> PackWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _write(self, parts: list[bytes | memoryview]) -> None:
         if len(parts) == 2 and len(parts[1]) > WRITE_BYTES // 4:  # a chunk: not worth a copy
@@ -336,10 +348,17 @@ def lock_unused(path: Path, files: Files) -> AppendFile | None:
     except BaseException:
         file.close()
         raise
-    if os.fstat(file.descriptor).st_nlink == 0:  # removed between the two steps
+    if not _is_at(path, file.descriptor):  # removed or written anew between the two steps
         file.close()
         return None
     return file
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def mark_dead(file: AppendFile, frames: Iterable[Frame]) -> None:

@@ -50,7 +50,16 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verify(records: Records, objects: ObjectStore) -> Verification:
-    """Check everything that is stored."""
+    """Check everything that is stored.
+
+    Raises:
+        Unavailable: Garbage is being collected.
+    """
+    with objects.at_rest(shared=True):
+        return _verify(records, objects)
+
+
+def _verify(records: Records, objects: ObjectStore) -> Verification:
     stored = set(objects.digests())
     problems = list(check_objects(objects))
     problems += check_records(records)

@@ -15,6 +15,7 @@ from perennial.types import Digest
 
 __all__ = [
     "artifacts",
+    "bundle_files",
     "experiment_tags",
     "experiments",
     "inputs",
@@ -31,7 +32,8 @@ class _Bundle(msgspec.Struct):
     files: dict[str, str]
 
 
-def _files_of(bundle: bytes, _get: Callable[[Digest], bytes]) -> Iterable[Digest]:
+def bundle_files(bundle: bytes, _get: Callable[[Digest], bytes]) -> Iterable[Digest]:
+    """The files that a bundle of code names."""
     return [Digest(digest) for digest in msgspec.json.decode(bundle, type=_Bundle).files.values()]
 
 
@@ -65,7 +67,7 @@ runs = sa.Table(
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("lifecycle", sa.Text, nullable=False),
     sa.Column("seed", sa.BigInteger),
-    digest_column("bundle", expand=_files_of),
+    digest_column("bundle", expand=bundle_files),
     sa.Column("git_commit", sa.Text, nullable=False),
     digest_column("git_diff"),
     digest_column("environment"),
