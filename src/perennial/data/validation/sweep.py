@@ -42,15 +42,25 @@ class Table:
         self.read = read
         self.functions = functions
 
+    @property
+    def names(self) -> list[str]:
+        """All columns, and the masks of functions."""
+        return [*self.read, *(function.mask for function in self.functions)]
+
     def pieces(self, columns: Sequence[str]) -> Iterator[Piece]:
-        """The rows in order; `columns` may name the masks of functions."""
+        """The rows in order, with these of `names`."""
+        for first, plan in pieces(self.scan, self._needed(columns)):
+            yield Piece(first, self.read_plan(plan, columns, first))
+
+    def read_plan(self, plan: pl.LazyFrame, columns: Sequence[str], first: int) -> pl.LazyFrame:
+        """Rows as they stand in the table, read; row `first` is the first of them."""
         calls = [function for function in self.functions if function.mask in columns]
-        asked = {name for name in columns if name in self.read}.union(*(call.columns for call in calls))
-        names = [name for name in self.read if name in asked] or list(self.read)[:1]
-        expressions = [expression for name in names for expression in self.read[name].expressions]
-        for first, plan in pieces(self.scan, names):
-            chosen = plan.select(expressions)
-            yield Piece(first, _called(chosen.collect(), calls, first) if calls else chosen)
+        chosen = plan.select(part for name in self._needed(columns) for part in self.read[name].expressions)
+        return _called(chosen.collect(), calls, first) if calls else chosen
+
+    def _needed(self, columns: Sequence[str]) -> list[str]:
+        asked = set(columns).union(*(function.columns for function in self.functions if function.mask in columns))
+        return [name for name in self.read if name in asked] or list(self.read)[:1]
 
     def empty(self) -> pl.DataFrame:
         """No rows, with the columns and types that the pieces have."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -39,7 +40,7 @@ from perennial.data.validation.rules import (
 from perennial.data.validation.sweep import Function, Table, sweep
 from perennial.errors import Invalid
 
-__all__ = ["REPEATS", "UserCheck", "repetitions", "rules_of", "validate"]
+__all__ = ["REPEATS", "UserCheck", "breaking_rows", "repetitions", "rules_of", "validate"]
 
 PEEK_ROWS = 10_000
 REPEATS = "\1repeats"  # the column in which a plan finds which rows repeat earlier ones
@@ -200,26 +201,42 @@ def _empty(table: Table, schema: Schema, rows: int) -> list[Violation]:
     return [violation(rule, seen, rows) for rule, seen in zip(rules, counts, strict=True) if seen.count == rows]
 
 
+def breaking_rows(table: Table, check: UserCheck, holds: pl.Expr) -> list[tuple[Rule, np.ndarray]]:
+    """The rows that break a check that looks at all rows; none when it is about the whole table."""
+    rule, bad = _of_all_rows(table, check, holds)
+    return [] if bad is None else [(rule, bad.select("\1row").collect(engine="streaming").to_series().to_numpy())]
+
+
+def _of_all_rows(table: Table, check: UserCheck, holds: pl.Expr) -> tuple[Rule, pl.LazyFrame | None]:
+    """The rule, and the rows that break it; None when the expression has one value for the table."""
+    empty = table.empty().select(holds.alias("\1"))
+    if empty.dtypes[0] != pl.Boolean and empty.dtypes[0] != pl.Null:
+        raise Invalid(f"check {check.name!r} is not true or false", remedy="compare something in it")
+    names = [name for name in holds.meta.root_names() if name in table.read]
+    rule = written_rule(check.name, check.says, check.severity, list(dict.fromkeys(names)), holds)
+    if empty.height:
+        return rule, None
+    plan = table.read_plan(table.scan.lazy(), list(table.read), 0)
+    return rule, plan.with_columns(rule.bad.alias("\1")).with_row_index("\1row").filter(pl.col("\1"))
+
+
 def _of_whole(table: Table, check: UserCheck, holds: pl.Expr, rows: int, examples: int) -> list[Violation]:
     """A check by an expression that may look at all rows."""
-    plan = table.scan.lazy().select(reading.value for reading in table.read.values())
     try:
-        names = list(dict.fromkeys(holds.meta.root_names()))
-        kind = plan.select(holds.alias("\1")).collect_schema().dtypes()[0]
-        if kind != pl.Boolean and kind != pl.Null:
-            raise Invalid(f"check {check.name!r} is not true or false", remedy="compare something in it")
-        rule = written_rule(check.name, check.says, check.severity, names, holds)
-        if table.empty().select(holds.alias("\1")).height == 1:
-            if plan.select(holds.alias("\1")).collect(engine="streaming").item() is not False:
+        rule, bad = _of_all_rows(table, check, holds)
+        if bad is None:
+            plan = table.read_plan(table.scan.lazy(), list(table.read), 0).select(holds.alias("\1"))
+            if plan.collect(engine="streaming").item() is not False:
                 return []
             says = f"check {check.name!r}{f' ({check.says})' if check.says else ''} does not hold for the table"
             return [Violation(column=rule.about, kind="check", severity=check.severity, says=says)]
-        bad = plan.with_columns(rule.bad.alias("\1")).with_row_index("\1row").filter(pl.col("\1"))
         seen = Broken(count=int(bad.select(pl.len()).collect(engine="streaming").item()))
-        if seen.count and rule.shown is not None:
-            shown = bad.select("\1row", rule.shown.alias("\1shown")).head(examples).collect(engine="streaming")
-            seen.rows, seen.values = (column.to_list() for column in shown.get_columns())
-        return [violation(rule, seen, rows)] if seen.count else []
+        if not seen.count:
+            return []
+        first = bad.select("\1row", *([] if rule.shown is None else [rule.shown.alias("\1shown")])).head(examples)
+        seen.rows, *shown = (column.to_list() for column in first.collect(engine="streaming").get_columns())
+        seen.values = shown[0] if shown else []
+        return [violation(rule, seen, rows)]
     except pl.exceptions.PolarsError as error:
         raise Invalid(
             f"check {check.name!r} cannot be made: {next(iter(str(error).splitlines()), '')}",
