@@ -15,6 +15,8 @@ import msgspec
 from perennial import __version__
 from perennial.clock import Clock, MappedClock
 from perennial.config import Settings
+from perennial.data.datasets import Datasets, DatasetVersion
+from perennial.data.schemas import Schemas, SchemaVersion
 from perennial.deploy.endpoints import Endpoint, Endpoints
 from perennial.errors import Forbidden
 from perennial.registry.versions import Models
@@ -81,6 +83,8 @@ class System:
         folder: WorkspaceFolder,
         settings: Settings,
         clock: Clock,
+        datasets: Datasets,
+        schemas: Schemas,
         models: Models,
         endpoints: Endpoints,
         renew: Retraining,
@@ -88,6 +92,8 @@ class System:
         self._folder = folder
         self._settings = settings
         self._clock = clock
+        self._datasets = datasets
+        self._schemas = schemas
         self._models = models
         self._endpoints = endpoints
         self._renew = renew
@@ -145,11 +151,20 @@ class System:
 
         last = read("the reconciler", lambda: [self._renew.last_pass()])
         problems += [f"the reconciler: {held.problem}" for held in last if held and held.problem]
-        needs = read("model versions", self._approvals)
+        needs = read("datasets", self._data) + read("model versions", self._approvals)
         endpoints = read("endpoints", self._endpoints.list)
         needs += [need for endpoint in endpoints if (need := _held(endpoint))]
         needs += read("jobs", self._failed_jobs)
         return Status(needs=sorted(needs, key=lambda need: need.since), endpoints=endpoints, problems=problems)
+
+    def _data(self) -> list[Need]:
+        """Drafts, and proposed schemas but those that are accepted with their draft."""
+        drafts = self._datasets.waiting()
+        shown = {(draft.name, draft.version) for draft in drafts}
+        proposed = self._schemas.list(state="proposed")
+        return [_draft(draft) for draft in drafts] + [
+            _proposed(schema) for schema in proposed if (schema.name, schema.dataset_version) not in shown
+        ]
 
     def _approvals(self) -> list[Need]:
         return [
@@ -178,6 +193,32 @@ class System:
             for job in last.values()
             if job.state == "failed"
         ]
+
+
+def _draft(version: DatasetVersion) -> Need:
+    errors = [violation.says for violation in version.violations if violation.severity == "error"]
+    more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
+    name = f"{version.name}@{version.version}"
+    return Need(
+        kind="draft",
+        subject=name,
+        says=f"is a draft: {errors[0]}{more}" if errors else "is a draft",
+        command=f"perennial data accept {name}, or mend its source and collect anew",
+        since=version.at,
+    )
+
+
+def _proposed(schema: SchemaVersion) -> Need:
+    breaking = sum(change.breaking for change in schema.changes)
+    shown = f"{schema.name}@{schema.dataset_version}" if schema.dataset_version else schema.by
+    count = f"{len(schema.changes)} change{'' if len(schema.changes) == 1 else 's'}"
+    return Need(
+        kind="schema",
+        subject=schema.name,
+        says=f"{shown} proposes schema {schema.version}: {count}, {breaking} breaking",
+        command=f"perennial data schema diff {schema.name}, then accept or reject",
+        since=schema.at,
+    )
 
 
 def _held(endpoint: Endpoint) -> Need | None:

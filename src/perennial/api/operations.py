@@ -47,6 +47,7 @@ _TABLE = (
     Operation("events.verify", "read", "", "Problems in the hash chain of events; none is good."),
     Operation("datasets.list", "read", "", "Dataset versions, newest first."),
     Operation("datasets.get", "read", "", "One dataset version with its schema."),
+    Operation("datasets.waiting", "read", "", "Drafts that wait for a person."),
     Operation("datasets.commit", "system", "data", "Add the next version of a dataset.", 4 * MIB),
     Operation("datasets.accept", "decide", "data.accepted", "Let a draft be a version like any other."),
     Operation("datasets.remove", "decide", "data.removed", "Give up a version's bytes; its line stays."),

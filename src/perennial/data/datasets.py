@@ -7,6 +7,7 @@ so; its bytes go with the next garbage collection. Bytes are put into the object
 
 from __future__ import annotations
 
+import builtins
 import re
 from typing import Any, Literal
 
@@ -225,6 +226,16 @@ class Datasets:
         """Versions of one dataset or of all, newest first, with those that were removed."""
         query = sa.select(versions).order_by(versions.c.at.desc(), versions.c.name, versions.c.version.desc())
         query = query.limit(limit) if name is None else query.where(versions.c.name == name).limit(limit)
+        return self._records.read(lambda connection: [_version(row) for row in connection.execute(query).mappings()])
+
+    def waiting(self) -> builtins.list[DatasetVersion]:
+        """Of each dataset the newest draft, where nothing newer is accepted: those that wait for a person."""
+        newer = versions.alias()
+        same = (newer.c.name == versions.c.name) & (newer.c.version > versions.c.version)
+        query = sa.select(versions).where(
+            versions.c.state == "draft", versions.c.removed_at.is_(None), ~sa.exists().where(same)
+        )
+        query = query.order_by(versions.c.at, versions.c.name)
         return self._records.read(lambda connection: [_version(row) for row in connection.execute(query).mappings()])
 
     def remove(self, *, name: str, version: int) -> DatasetVersion:

@@ -18,6 +18,7 @@ VERBS = {  # in the order in which a person meets them
     "checkout": "write a version's files out again",
     "tag": "names for versions",
     "accept": "let a draft, and the schema that it proposes, pass",
+    "schema": "what a dataset must look like, in versions: show, edit, decide, import, export",
     "suspects": "cells that look wrong, found in the table alone",
     "batches": "is the newest batch like the ones before it?",
     "profile": "how a table looks, as a page: distributions, what goes together, drift",

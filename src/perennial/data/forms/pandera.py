@@ -23,7 +23,7 @@ from perennial.data.forms.sound import check_sound
 from perennial.data.schema import Column, Schema, Severity
 from perennial.errors import ConfigError, Invalid
 
-__all__ = ["from_pandera", "to_pandera"]
+__all__ = ["from_pandera", "from_yaml", "to_pandera", "to_yaml"]
 
 Note: TypeAlias = Callable[[str], None]
 
@@ -99,6 +99,28 @@ def from_pandera(schema: Any) -> Imported:
     lost += ["the index"] if getattr(made, "index", None) is not None else []
     check_sound(result)
     return Imported(result, lost)
+
+
+def to_yaml(schema: Schema, *, environment: str = "training") -> str:
+    """pandera's own file: without what it cannot write, shares, relations, checks in SQL and what only we say."""
+    return str(to_pandera(schema, environment=environment, plain=True).to_yaml())
+
+
+def from_yaml(text: str) -> Imported:
+    """The schema that pandera's own file describes.
+
+    Raises:
+        Invalid: Not such a file.
+    """
+    pandera = _pandera()
+    try:
+        found = pandera.DataFrameSchema.from_yaml(text)
+    except Exception as error:  # whatever pandera and its YAML parser raise: it is about this text
+        raise Invalid(
+            f"this is not pandera's YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            remedy="write it with DataFrameSchema.to_yaml()",
+        ) from error
+    return from_pandera(found)
 
 
 def _pandera() -> Any:
