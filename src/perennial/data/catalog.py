@@ -77,6 +77,10 @@ class Catalog:
             return scan(what)
         return scan_version(self[what].version, self.objects, self.scratch)
 
+    def is_table(self, what: str) -> bool:
+        """Whether NAME[@VERSION] holds a table; a path is taken for one, so that reading it says what is wrong."""
+        return "/" in what or Path(what).exists() or bool(self[what].version.schema.columns)
+
     def batches(self, what: str) -> list[Scan]:
         """The accepted versions of a dataset, oldest first; or what lies at this path, as one batch."""
         if "/" in what or Path(what).exists():

@@ -24,7 +24,7 @@ from perennial.data.profile.notable import Note, notes
 from perennial.data.profile.profiles import Profile
 from perennial.data.profile.words import figure, megabytes, of_value, of_values, percent
 
-__all__ = ["fragment", "page"]
+__all__ = ["fragment", "page", "self_contained"]
 
 PAIRS = 12  # that are listed
 RELATIONS = 24  # columns whose relation to the target is drawn
@@ -61,13 +61,17 @@ def page(
         drift: What `drift` found between the two.
         title: By default the profile's name.
     """
+    return self_contained(title or profile.name, _body(profile, against, drift, anchors=True, title=title))
+
+
+def self_contained(title: str, body: str) -> str:
+    """A whole page around a body that was rendered by a template of ours, in the style of the profile."""
     style, frame = _style(), "html, body { margin: 0; }"
     sealed = base64.b64encode(hashlib.sha256((frame + style).encode()).digest()).decode()
-    body = _body(profile, against, drift, anchors=True, title=title)
     return (
         _environment()
         .get_template("page.html")
-        .render(title=title or profile.name, style=Markup(frame + style), sealed=sealed, body=body)  # noqa: S704  ours
+        .render(title=title, style=Markup(frame + style), sealed=sealed, body=Markup(body))  # noqa: S704  ours
     )
 
 
