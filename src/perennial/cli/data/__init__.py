@@ -22,6 +22,7 @@ VERBS = {  # in the order in which a person meets them
     "suspects": "cells that look wrong, found in the table alone",
     "batches": "is the newest batch like the ones before it?",
     "profile": "how a table looks, as a page: distributions, what goes together, drift",
+    "diff": "what two versions, or two files, have different",
     "push": "send dataset versions to a remote",
     "pull": "get dataset versions from a remote",
     "remote": "where datasets are pushed to and pulled from",
