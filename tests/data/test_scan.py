@@ -189,5 +189,5 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         scan(tmp_path / "none.csv")
     (tmp_path / "cat.png").write_bytes(b"x")
-    with pytest.raises(DataError, match="not tables of one format"):
+    with pytest.raises(DataError, match="this is no table"):
         scan(tmp_path)

@@ -6,11 +6,12 @@ table, for what adds up by itself. Where a plan is run polars reads Parquet; eve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import datetime as dt
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 import pyarrow as pa
@@ -18,6 +19,7 @@ from polars.io.plugins import register_io_source
 from pyarrow import types
 
 from perennial.data.column_types import canonical, column_type
+from perennial.data.formats import FORMATS, Format, format_of
 from perennial.data.frames import to_arrow
 from perennial.data.manifest import TableManifest
 from perennial.data.reading import Stamp, columnar, delimited, jsonl, name_of, stamp_of
@@ -25,21 +27,24 @@ from perennial.errors import DataError, NotFound
 
 if TYPE_CHECKING:
     from perennial.data.datasets import DatasetVersion
+    from perennial.data.sources.source import After
     from perennial.store.objects import ObjectStore
+    from perennial.types import Digest
 
-__all__ = ["BATCH_ROWS", "FORMATS", "Format", "Scan", "format_of", "scan", "scan_version"]
+__all__ = [
+    "BATCH_ROWS",
+    "FORMATS",
+    "Format",
+    "Scan",
+    "format_of",
+    "is_newer",
+    "scan",
+    "scan_files",
+    "scan_manifest",
+    "scan_version",
+]
 
-Format = Literal["parquet", "csv", "jsonl", "arrow", "frame"]
 BATCH_ROWS = 1 << 17
-_PACKED = ("", ".gz", ".zst")
-FORMATS: Mapping[str, Format] = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    **{f".{ending}{packed}": "csv" for ending in ("csv", "tsv") for packed in _PACKED},
-    **{f".{ending}{packed}": "jsonl" for ending in ("jsonl", "ndjson") for packed in _PACKED},
-    ".arrow": "arrow",
-    ".feather": "arrow",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +117,22 @@ class Scan:
                 ready = table.replace_schema_metadata(None).select(schema.names)
                 yield ready if ready.schema.equals(schema) else ready.cast(schema)
 
+    def newer(self, after: After | None) -> Iterator[pa.Table]:
+        """The rows that are above a cursor's value, in pieces; all rows without one."""
+        if after is None:
+            yield from self.pieces()
+            return
+        if after.column not in self.schema.names:
+            raise DataError(
+                f"there is no column {after.column!r} to go on from",
+                where=self.says,
+                remedy=f"name another cursor: {', '.join(self.schema.names)}",
+            )
+        yield self.schema.empty_table()  # tells the types where nothing is newer
+        wanted = self.lazy().filter(is_newer(after, self.schema.field(after.column).type))
+        for frame in wanted.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+            yield frame.to_arrow().cast(self.schema)
+
     def texts(self, *, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
         """Like `batches`, for a CSV file with every value as it is written and null for an empty field."""
         for part, stamp in zip(self.parts, self._stamps, strict=True):
@@ -166,6 +187,16 @@ class Scan:
                 return columnar.read_arrow(part, columns, rows, stamp)
 
 
+def is_newer(after: After, kind: pa.DataType) -> pl.Expr:
+    """Whether a row is above a cursor's value, in a column of this type; a time without zone is UTC."""
+    column, value = pl.col(after.column), after.value
+    if types.is_timestamp(kind) and isinstance(value, dt.datetime):
+        value = (value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value).astimezone(dt.UTC)
+        value = value if kind.tz else value.replace(tzinfo=None)
+        column = column.dt.convert_time_zone("UTC") if kind.tz not in (None, "UTC") else column
+    return column >= value if after.inclusive else column > value
+
+
 def scan(what: object) -> Scan:
     """A table in a file, a folder of files of one format, or a frame of pandas, polars or pyarrow.
 
@@ -178,16 +209,28 @@ def scan(what: object) -> Scan:
     path = Path(what)
     if not path.exists():
         raise NotFound("there is no such file or folder", where=str(path))
-    files = sorted(found for found in path.rglob("*") if found.is_file()) if path.is_dir() else [path]
-    formats: set[Format | None] = {format_of(found.name) for found in files}
+    if path.is_file():
+        return scan_files([path], str(path))
+    # As Spark and Hive have it, names that begin with a dot or an underscore are no part of a table.
+    found = (file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "_")))
+    return scan_files(sorted(found), str(path))
+
+
+def scan_files(paths: Sequence[Path], says: str) -> Scan:
+    """The table that these files hold together, in this order.
+
+    Raises:
+        DataError: They are not tables of one format.
+    """
+    formats: set[Format | None] = {format_of(path.name) for path in paths}
     kind = formats.pop() if len(formats) == 1 else None
     if kind is None:
         raise DataError(
-            "this is no table" if path.is_file() else "the files here are not tables of one format",
-            where=str(path),
+            "this is no table" if len(paths) == 1 else "the files here are not tables of one format",
+            where=says,
             remedy=f"name files that end in {', '.join(FORMATS)}",
         )
-    return Scan(format=kind, parts=tuple(files), says=str(path))
+    return Scan(format=kind, parts=tuple(paths), says=says)
 
 
 def scan_version(version: DatasetVersion, objects: ObjectStore, scratch: Path) -> Scan:
@@ -208,20 +251,16 @@ def scan_version(version: DatasetVersion, objects: ObjectStore, scratch: Path) -
     manifest = version.stored
     if version.kind == "files":
         return table_files(version, objects, scratch)
+    return scan_manifest(manifest, objects, says)
+
+
+def scan_manifest(manifest: Digest, objects: ObjectStore, says: str) -> Scan:
+    """The rows of a stored table, in the order in which its files lie."""
     import msgspec
 
     files = msgspec.json.decode(objects.get(manifest), type=TableManifest).files
     parts = tuple(objects.open_path(file.digest) or objects.get(file.digest) for file in files)
     return Scan(format="parquet", parts=parts, says=says)
-
-
-def format_of(name: str) -> Format | None:
-    """The format of a file by the end of its name; None when it is no table.
-
-    >>> format_of("trips.csv.gz"), format_of("cat.png")
-    ('csv', None)
-    """
-    return next((kind for ending, kind in FORMATS.items() if name.lower().endswith(ending)), None)
 
 
 def _united(schemas: Sequence[pa.Schema], parts: Sequence[Path | bytes], says: str) -> pa.Schema:
