@@ -52,6 +52,7 @@ PIECE, CHUNKS, WHOLE = (
     b"c",
     b"w",
 )  # bytes; an object as the list of its chunks; a whole object, as one of its cuts
+PIECE_LIMIT = 16 << 20  # four times what is sent in one piece: no answer fills the memory
 LONG = 100  # an escaped name over this is cut, and told apart by its digest
 
 _ENTRY = struct.Struct("<c32sI")
@@ -192,12 +193,18 @@ def read_index(data: bytes, bundle: str) -> list[Entry]:
 
     Raises:
         Corrupt: These are not the bytes that the name stands for.
+        ConfigError: It holds what this program does not know.
     """
     if digest_of(data) != bundle or len(data) % _ENTRY.size:
         raise Corrupt("an index on the remote is damaged", where=index_path(bundle), remedy=_MEND)
     entries: list[Entry] = []
     offset = 0
     for kind, digest, length in _ENTRY.iter_unpack(data):
+        if kind not in (PIECE, CHUNKS, WHOLE) or (kind == PIECE and length > PIECE_LIMIT):
+            remedy = "install a newer perennial, or look who can write there"
+            raise ConfigError(
+                "an index on the remote holds what this program does not know", where=bundle, remedy=remedy
+            )
         entries.append(Entry(kind, digest, offset, length))
         offset += length
     return entries

@@ -104,7 +104,10 @@ class Place:
 
     def get_range(self, name: str, start: int, length: int) -> bytes | None:
         """Bytes out of the middle; fewer when it is shorter than that, None when there is none."""
-        return self._reading(name, lambda: bytes(obstore.get_range(self._store, name, start=start, length=length)))
+        try:
+            return self._reading(name, lambda: bytes(obstore.get_range(self._store, name, start=start, length=length)))
+        except EOFError:
+            return b""
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Name and size of everything below a prefix, in no order."""
@@ -152,7 +155,10 @@ class Place:
         raise AssertionError
 
     def _telling(self, name: str, call: Callable[[], T]) -> T:
-        """The call's result; its errors become ours, except FileNotFoundError and FileExistsError about the name."""
+        """The call's result; its errors become ours, but for those that tell about the name.
+
+        These are FileNotFoundError, FileExistsError, and EOFError when there is no such range.
+        """
         try:
             return call()
         except (StopIteration, PerennialError):
@@ -163,6 +169,8 @@ class Place:
             text = str(error)
             if isinstance(error, FileNotFoundError) and not any(says in text for says in _NO_BUCKET):
                 raise
+            if "InvalidRange" in text or "status code: 416" in text:
+                raise EOFError(name) from None
             raise self._told(name, text) from None  # its text may hold what the server answered
 
     def _told(self, name: str, text: str) -> PerennialError:

@@ -182,15 +182,16 @@ class _Getting:
         if here is not None and here.manifest not in (None, version.manifest):
             return here  # the same content, stored in its own way
         self._label = f"pulling {version.name}@{version.version}"
-        self._stock.look_at(reference.bundles)
-        try:
-            self._get_all(version)
-        except (NotFound, Corrupt):  # a damaged bundle may have been replaced by another since
-            self._stock.look()
-            self._get_all(version)
-        failpoint(_OBJECTS)
-        parent = next((one.version for one in known if one.logical == reference.parent), None)
-        return self._commit(version, parent)
+        with self._objects.until_committed():
+            self._stock.look_at(reference.bundles)
+            try:
+                self._get_all(version)
+            except (NotFound, Corrupt):  # a damaged bundle may have been replaced by another since
+                self._stock.look()
+                self._get_all(version)
+            failpoint(_OBJECTS)
+            parent = next((one.version for one in known if one.logical == reference.parent), None)
+            return self._commit(version, parent)
 
     def _get_all(self, version: DatasetVersion) -> None:
         manifests = [version.stored, *([Digest(version.quarantine)] if version.quarantine else ())]
@@ -207,7 +208,7 @@ class _Getting:
         if raw in self._ahead:
             self._pages.append(self._ahead[raw])
             return self._ahead[raw]
-        if self._objects.has(digest):
+        if not self._objects.pin([digest]):
             return self._objects.get(digest)
         found = self._stock.find(raw)
         if found is None or found.entry.kind != PIECE:
@@ -224,9 +225,9 @@ class _Getting:
 
     def _get(self, digests: Iterable[Digest]) -> None:
         """Get those of these objects that are not here."""
-        lacking = [bytes.fromhex(digest) for digest in dict.fromkeys(digests) if not self._objects.has(digest)]
+        lacking = [bytes.fromhex(digest) for digest in self._objects.pin(dict.fromkeys(digests))]
         lists = self._stock.lists(lacking)
-        chunks: dict[bytes, None] = {}
+        chunks: dict[Digest, None] = {}
         whole: list[bytes] = []
         for raw in lacking:
             found = self._stock.find(raw)
@@ -239,14 +240,17 @@ class _Getting:
                     remedy=f"remove bundles/{found.bundle} there, then push the version again",
                 )
             if found.entry.kind == CHUNKS:
-                chunks.update((part, None) for part, _ in lists[raw] if not self._objects.has(Digest(part.hex())))
+                chunks.update((Digest(part.hex()), None) for part, _ in lists[raw])
             else:
                 whole.append(raw)
         self._get_pieces([raw for raw in lacking if raw not in lists], self._put_small)
-        self._get_pieces(chunks, self._objects.put_chunks)
+        self._get_pieces(map(bytes.fromhex, self._objects.pin(chunks)), self._objects.put_chunks)
         for raw, parts in lists.items():
             if raw not in whole:
-                self._objects.put_parts(Digest(raw.hex()), [Digest(part.hex()) for part, _ in parts])
+                try:
+                    self._objects.put_parts(Digest(raw.hex()), [Digest(part.hex()) for part, _ in parts])
+                except Corrupt:
+                    raise self._not_the(Digest(raw.hex())) from None
         for raw in whole:
             self._get_whole(Digest(raw.hex()), lists[raw])
 
@@ -275,12 +279,23 @@ class _Getting:
                     file.write(piece)
                     failpoint(_PART)
                     self._count(len(piece))
-                self._objects.take(digest, path)
+                self._take(digest, path)
         except OSError as error:
             raise store_error("the object was not stored", error, path) from error
+
+    def _take(self, digest: Digest, path: Path) -> None:
+        try:
+            self._objects.take(digest, path)
         except Corrupt:
-            files.discard(path)
-            raise
+            LocalFiles().discard(path)
+            raise self._not_the(digest) from None
+
+    def _not_the(self, digest: Digest) -> Corrupt:
+        return Corrupt(
+            f"object {digest} is damaged on the remote: its parts are sound, together they are another object",
+            where=self._place.url,
+            remedy="pull from another remote, and look who can write there",
+        )
 
     def _count(self, size: int) -> None:
         self._got_bytes += size

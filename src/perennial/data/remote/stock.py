@@ -55,21 +55,25 @@ class Stock:
         self._cache = cache
         self._found: dict[bytes, Found] = {}
         self._read: set[str] = set()
-        self.unreadable: set[str] = set()  # indexes that are missing or damaged
+        self.unreadable: set[str] = set()  # paths of indexes that are missing or damaged
 
     def look(self) -> None:
         """Learn of every bundle that is there whole."""
-        indexes = [
-            name.rpartition("/")[2] for name, _ in self._place.list("index")
-        ]  # first: a bundle comes before its index
+        # The indexes first: a bundle is there before its index.
+        indexes = {name.rpartition("/")[2]: size for name, size in self._place.list("index")}
         sizes = {name.rpartition("/")[2]: size for name, size in self._place.list("bundles")}
         self._found.clear()
         self._read.clear()
-        self._learn_all([bundle for bundle in indexes if bundle in sizes], sizes)
+        for bundle, entries in self._all_entries(bundle for bundle in indexes if bundle in sizes):
+            if indexes[bundle] != len(write_index(entries)):
+                self.unreadable.add(index_path(bundle))
+            elif sizes[bundle] == sum(entry.length for entry in entries):
+                self.learn(bundle, entries)
 
     def look_at(self, bundles: Iterable[str]) -> None:
         """Learn of these bundles, if they are there."""
-        self._learn_all([bundle for bundle in bundles if bundle not in self._read], None)
+        for bundle, entries in self._all_entries(bundle for bundle in bundles if bundle not in self._read):
+            self.learn(bundle, entries)
 
     def learn(self, bundle: str, entries: Iterable[Entry]) -> None:
         self._read.add(bundle)
@@ -126,10 +130,8 @@ class Stock:
         reached("index")
         return bundle, index
 
-    def _learn_all(self, bundles: list[str], sizes: dict[str, int] | None) -> None:
-        for bundle, entries in in_order(lambda bundle: (bundle, self._entries(bundle)), bundles):
-            if sizes is None or sizes[bundle] == sum(entry.length for entry in entries):
-                self.learn(bundle, entries)
+    def _all_entries(self, bundles: Iterable[str]) -> Iterator[tuple[str, list[Entry]]]:
+        return in_order(lambda bundle: (bundle, self._entries(bundle)), bundles)
 
     def _entries(self, bundle: str) -> list[Entry]:
         """What is in a bundle; nothing when its index is missing or damaged, so that the next push sends it anew."""
@@ -157,10 +159,11 @@ class Stock:
         return found
 
     def _lacks(self, digest: bytes) -> NotFound:
+        first = f"remove {' and '.join(sorted(self.unreadable))} there, then " if self.unreadable else ""
         return NotFound(
             f"the remote lacks object {digest.hex()}",
-            where="; not readable: ".join((self._place.url, *sorted(self.unreadable)[:3])),
-            remedy="push the version again from a workspace that holds it",
+            where=self._place.url,
+            remedy=f"{first}push the version again from a workspace that holds it",
         )
 
     def _fetch(self, wanted: Iterable[Found], *, must: bool) -> Iterator[list[tuple[Found, bytes]]]:
