@@ -59,7 +59,7 @@ def test_another_type_is_an_error() -> None:
     assert (
         found.says
         == "column 'hours' holds string, was float64, in 100 rows: many (row 0), many (row 1), many (row 2) and 97 more"
-    )  # noqa: E501
+    )
 
 
 @pytest.mark.parametrize(

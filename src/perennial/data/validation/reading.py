@@ -19,7 +19,14 @@ from perennial.data.schema import Column
 __all__ = ["RAW", "Reading", "literal", "readings"]
 
 RAW = "\1raw "  # before the name of a column: its texts as they stand, where they are read as another type
-_READ_AS = {"int64": pl.Int64(), "float64": pl.Float64(), "bool": pl.Boolean(), "date": pl.Date()}
+_TYPES = {
+    "int64": pl.Int64(),
+    "float64": pl.Float64(),
+    "bool": pl.Boolean(),
+    "string": pl.String(),
+    "date": pl.Date(),
+    "datetime": pl.Datetime("us", "UTC"),
+}
 
 
 @dataclass(frozen=True)
@@ -71,20 +78,14 @@ def literal(value: float | str, kind: str) -> pl.Expr:
 def _reading(name: str, kind: str, dtype: pl.DataType, column: Column | None, is_text: bool) -> Reading:
     value = pl.col(name)
     wanted = column.type if column else kind
+    if dtype == pl.Null and wanted in _TYPES:  # a column without any value is of any type
+        return Reading(name, wanted, wanted, value.cast(_TYPES[wanted]))
     if kind == "string":
         value = value if dtype == pl.String else value.cast(pl.String)
         if column and column.missing:
             value = pl.when(~value.is_in(column.missing)).then(value)
-        if is_text and (wanted in _READ_AS or wanted == "datetime"):
-            value = value.str.strip_chars()
-            if wanted == "datetime":
-                read = value.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
-            elif wanted == "bool":
-                words = value.str.to_lowercase()
-                read = pl.when(words.is_in(["true", "false"])).then(words == "true")
-            else:
-                read = value.cast(_READ_AS[wanted], strict=False)
-            return Reading(name, wanted, kind, read.alias(name), raw=True)
+        if is_text and wanted != kind and wanted in _TYPES:
+            return Reading(name, wanted, kind, _from_text(value.str.strip_chars(), wanted).alias(name), raw=True)
     elif dtype.is_float():
         value = value.fill_nan(None)
     elif isinstance(dtype, pl.Datetime):
@@ -93,3 +94,13 @@ def _reading(name: str, kind: str, dtype: pl.DataType, column: Column | None, is
     elif is_text and (kind, wanted) == ("int64", "float64"):
         return Reading(name, wanted, kind, value.cast(pl.Float64))
     return Reading(name, kind, kind, value.alias(name))
+
+
+def _from_text(text: pl.Expr, kind: str) -> pl.Expr:
+    if kind == "bool":
+        return pl.when(text.str.to_lowercase().is_in(["true", "false"])).then(text.str.to_lowercase() == "true")
+    if kind == "date":
+        return text.str.to_date(strict=False)
+    if kind == "datetime":
+        return text.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+    return text.cast(_TYPES[kind], strict=False)

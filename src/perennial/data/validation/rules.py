@@ -23,6 +23,7 @@ __all__ = [
     "columns_of",
     "dependency_rule",
     "empty_rule",
+    "fitting",
     "is_broken",
     "repeat_rule",
     "row_rules",
@@ -94,8 +95,7 @@ def row_rules(schema: Schema, read: Mapping[str, Reading]) -> Iterator[Rule]:
             continue
         if reading.type != column.type or reading.raw:
             yield _type(column, reading)
-        if reading.type == column.type:
-            yield from _column(column)
+        yield from _column(column, fits=reading.type == column.type)
     for name in dict.fromkeys(name for key in schema.keys for name in key):
         if name in read:
             yield Rule(
@@ -109,7 +109,13 @@ def row_rules(schema: Schema, read: Mapping[str, Reading]) -> Iterator[Rule]:
                 noun=("missing value", "missing values"),
                 reason=f"{name}, part of a key, is missing",
             )
-    yield from (_order(order) for order in schema.orders if order.lower in read and order.upper in read)
+    whole = fitting(schema, read)
+    yield from (_order(order) for order in schema.orders if {order.lower, order.upper} <= whole)
+
+
+def fitting(schema: Schema, read: Mapping[str, Reading]) -> set[str]:
+    """The columns that are there in their type; what is said of the others makes no sense just now."""
+    return {one.name for one in schema.columns if one.name in read and read[one.name].type == one.type}
 
 
 def sql_rule(check: Check, empty: pl.DataFrame) -> Rule:
@@ -255,7 +261,7 @@ def _listed(rows: Sequence[int], values: Sequence[str], count: int, *, quote: bo
     return f": {', '.join(told)}{more}" if told else ""
 
 
-def _column(column: Column) -> Iterator[Rule]:
+def _column(column: Column, *, fits: bool) -> Iterator[Rule]:
     name, here = column.name, pl.col(column.name)
 
     def rule(kind: ViolationKind, bad: pl.Expr, says: str, reason: str, **more: Any) -> Rule:
@@ -279,6 +285,8 @@ def _column(column: Column) -> Iterator[Rule]:
             allowed=allowed,
             of_rows=not allowed,
         )
+    if not fits:
+        return
     if column.type == "string" and column.categories is not None:
         allowed = 1 - column.coverage
         more = {"different": True, "allowed": allowed, "among": here.is_not_null(), "of_rows": not allowed}

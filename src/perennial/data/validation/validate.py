@@ -30,6 +30,7 @@ from perennial.data.validation.rules import (
     columns_of,
     dependency_rule,
     empty_rule,
+    fitting,
     is_broken,
     repeat_rule,
     row_rules,
@@ -141,11 +142,8 @@ def rules_of(source: Scan, schema: Schema, checks: Sequence[UserCheck] = ()) -> 
             rules.append(replace(rule, needs=(*columns, call.mask)))
             functions.append(call)
     table = Table(source, read, functions)
-    known = {column.name for column in schema.columns}
-    for check in schema.checks:
-        lost = [name for name in columns_of(check) if name not in read]
-        if not lost or not known.issuperset(lost):  # a column that is gone is told as such
-            rules.append(sql_rule(check, table.empty()))
+    amiss = {column.name for column in schema.columns} - fitting(schema, read)  # told as such
+    rules += [sql_rule(check, table.empty()) for check in schema.checks if amiss.isdisjoint(columns_of(check))]
     return table, rules
 
 
