@@ -64,3 +64,12 @@ def test_why_leads_from_a_prediction_to_version_run_code_data_and_approval(serve
 def test_why_of_a_prediction_that_was_not_made_is_2(served: Project) -> None:
     said = served.perennial("log", "--why", "nothing")
     assert (said.code, "there is no prediction 'nothing'" in said.err) == (2, True)
+
+
+def test_what_is_asked_is_compared_with_what_was_trained_on(served: Project) -> None:
+    for a in range(7):
+        served.answer("line", {"a": float(a), "b": 2.0})
+    found = served.perennial("data", "skew", "line", "--json")
+    assert found.json["lost"] == ["y"]
+    assert found.json["requests"] >= 7
+    assert {column["column"] for column in found.json["drift"]} == {"a", "b"}

@@ -21,6 +21,7 @@ VERBS = {  # in the order in which a person meets them
     "schema": "what a dataset must look like, in versions: show, edit, decide, import, export",
     "suspects": "cells that look wrong, found in the table alone",
     "batches": "is the newest batch like the ones before it?",
+    "skew": "is what is asked what the model was trained on?",
     "profile": "how a table looks, as a page: distributions, what goes together, drift",
     "diff": "what two versions, or two files, have different",
     "push": "send dataset versions to a remote",
