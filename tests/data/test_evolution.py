@@ -152,11 +152,26 @@ def test_what_new_data_show_is_taken_over_and_what_a_person_set_stays() -> None:
     assert [column.name for column in found.columns] == ["trip", "fare", "paid", "tips"]
     trip, fare, paid, tips = found.columns
     assert (trip.type, trip.unique) == ("string", False)
-    assert fare == replace(FARE, nullable=True, maximum=300.0), "5 below 0 is within the slack; the limit stays"
+    assert fare == replace(FARE, nullable=True, minimum=-5.0, maximum=300.0), "what was seen; the limit stays"
     assert paid == replace(PAID, categories=["card", "cash", "coin"])
     assert tips == seen.columns[3]
     assert (found.checks, found.bad_rows, found.min_rows) == (TRIPS.checks, "quarantine", 10)
     assert found.keys == [["trip"]]
+
+
+@pytest.mark.parametrize("low, high, expected", [(2.0, 109.0, (0.0, 100.0)), (-1.0, 111.0, (-1.0, 111.0))])
+def test_a_range_is_widened_when_it_is_left_by_more_than_its_slack(
+    low: float, high: float, expected: tuple[float, float]
+) -> None:
+    fare = merged(TRIPS, with_column("fare", minimum=low, maximum=high)).columns[1]
+    assert (fare.minimum, fare.maximum) == expected
+
+
+def test_a_range_of_times_is_widened_as_well() -> None:
+    at = Column(name="at", type="date", minimum="2020-01-01", maximum="2020-12-31")
+    for seen, expected in (("2021-01-31", "2020-12-31"), ("2022-01-31", "2022-01-31")):
+        found = merged(Schema(columns=[at]), Schema(columns=[replace(at, maximum=seen)]))
+        assert found.columns[0].maximum == expected
 
 
 def test_relations_of_a_lost_column_go_with_it() -> None:
@@ -248,7 +263,7 @@ def test_new_data_widen_by_rule_and_ask_when_they_break(schemas: Schemas) -> Non
     assert again.state == "rejected", "nobody is asked twice"
 
 
-def test_C11_a_version_adopts_onto_the_schema_that_somebody_accepted_meanwhile(schemas: Schemas) -> None:
+def test_a_version_adopts_onto_the_schema_that_somebody_accepted_meanwhile(schemas: Schemas) -> None:
     adopt(schemas, committed(1, TRIPS))
 
     class Overtaken(Schemas):

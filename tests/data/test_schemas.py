@@ -175,7 +175,7 @@ def test_what_is_not_there_is_not_found(schemas: Schemas, wages: SchemaVersion) 
         schemas.decide(name="other", version=1, accept=True)
 
 
-def test_C11_a_proposal_made_on_an_older_schema_is_refused(schemas: Schemas, wages: SchemaVersion) -> None:
+def test_a_proposal_made_on_an_older_schema_is_refused(schemas: Schemas, wages: SchemaVersion) -> None:
     schemas.propose(name="wages", schema=WIDER, dataset_version=2, base=1)
     with pytest.raises(Conflict, match="schema 2 of 'wages' was accepted meanwhile"):
         schemas.propose(name="wages", schema=NARROWER, base=1)
@@ -193,21 +193,21 @@ def test_a_schema_that_contradicts_itself_is_refused(schemas: Schemas) -> None:
     assert schemas.list() == []
 
 
-def test_C11_the_first_schema_is_one_however_many_propose_it_at_once(schemas: Schemas) -> None:
+def test_F40_the_first_schema_is_one_however_many_propose_it_at_once(schemas: Schemas) -> None:
     told = together(*[lambda: schemas.propose(name="wages", schema=WAGES, base=0) for _ in range(8)])
     assert {version.version for version in told if isinstance(version, SchemaVersion)} == {1}
     assert all(isinstance(error, Conflict) for error in told if not isinstance(error, SchemaVersion))
     assert states(schemas) == ["accepted"]
 
 
-def test_C11_of_two_different_first_schemas_one_is_the_first(schemas: Schemas) -> None:
+def test_F40_of_two_different_first_schemas_one_is_the_first(schemas: Schemas) -> None:
     told = together(
         *[lambda schema=schema: schemas.propose(name="wages", schema=schema, base=0) for schema in (WAGES, WIDER)]
     )
     assert sorted(type(each).__name__ for each in told) == ["Conflict", "SchemaVersion"]
 
 
-def test_C11_a_proposal_is_decided_once_when_two_persons_answer_at_once(
+def test_F40_a_proposal_is_decided_once_when_two_persons_answer_at_once(
     schemas: Schemas, records: Records, wages: SchemaVersion
 ) -> None:
     for version in range(2, 12):
@@ -223,7 +223,7 @@ def test_C11_a_proposal_is_decided_once_when_two_persons_answer_at_once(
     assert len(Events(records).list(kind="schema.decided")) == 11
 
 
-def test_C11_of_two_accepted_at_once_the_second_is_superseded(schemas: Schemas, wages: SchemaVersion) -> None:
+def test_F40_of_two_accepted_at_once_the_second_is_superseded(schemas: Schemas, wages: SchemaVersion) -> None:
     schemas.propose(name="wages", schema=NARROWER)
     schemas.propose(name="wages", schema=WIDER)
     told = together(*[lambda v=v: schemas.decide(name="wages", version=v, accept=True) for v in (2, 3)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pandera.pandas as frames
@@ -14,8 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from msgspec.structs import replace
 
-from perennial.data.forms.pandera import from_pandera, to_pandera
+from perennial.data.forms.pandera import from_pandera, from_yaml, to_pandera
+from perennial.data.scan import scan
 from perennial.data.schema import Check, Column, Dependency, Order, Schema
+from perennial.data.validation import validate
 from perennial.errors import Invalid
 
 from .made import schemas
@@ -73,13 +76,21 @@ def refuses(schema: Any, frame: pl.DataFrame) -> bool:
     return False
 
 
-def test_a_table_that_fits_passes() -> None:
+def breaks(frame: pl.DataFrame) -> bool:
+    """What our own validation says."""
+    return any(violation.severity == "error" for violation in validate(scan(frame), TRIPS).violations)
+
+
+def test_a_table_that_fits_passes_here_and_there() -> None:
     assert not refuses(to_pandera(TRIPS), FRAME)
+    assert not breaks(FRAME)
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
-def test_a_table_that_breaks_a_demand_is_refused(bad: pl.Expr) -> None:
-    assert refuses(to_pandera(TRIPS), FRAME.with_columns(bad))
+def test_a_table_that_breaks_a_demand_is_refused_here_and_there(bad: pl.Expr) -> None:
+    frame = FRAME.with_columns(bad)
+    assert refuses(to_pandera(TRIPS), frame)
+    assert breaks(frame)
 
 
 def test_too_few_rows_are_refused_and_a_lost_column_is_where_it_has_to_be_there() -> None:
@@ -124,6 +135,13 @@ def test_what_pandera_can_write_as_yaml_comes_back_from_it() -> None:
     assert {column.name: column.type for column in schema.columns} == {c.name: c.type for c in TRIPS.columns}
     assert schema.keys == [["trip"]]
     assert schema.columns[1] == TRIPS.columns[1]
+
+
+def test_C21_a_yaml_that_would_run_something_is_refused(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    with pytest.raises(Invalid, match="not pandera's YAML"):
+        from_yaml(f"columns: !!python/object/apply:os.mkdir ['{made}']")
+    assert not made.exists()
 
 
 def test_panderas_words_win_where_somebody_changed_them() -> None:

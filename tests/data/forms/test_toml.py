@@ -18,7 +18,7 @@ from .made import schemas
 TAXI = Schema(
     columns=[
         Column(name="fare", type="float64", minimum=0.0, maximum=700.07, at_least=0.0),
-        Column(name="tips", type="float64"),
+        Column(name="tips", type="int64", minimum=0.0),
         Column(name="zip code", type="string", patterns=[r"\d{5}"], severity="error"),
         Column(name="paid", type="string", nullable=True, categories=["Cash", 'the "card"']),
     ],
@@ -38,7 +38,7 @@ accept_by_rule = "compatible"  # of the changes that new data show: "compatible"
 
 [columns]
 fare = { type = "float64", minimum = 0.0, maximum = 700.07, at_least = 0.0 }
-tips = "float64"
+tips = { type = "int64", minimum = 0 }
 "zip code" = { type = "string", patterns = ['\\d{5}'], severity = "error" }
 paid = { type = "string", nullable = true, categories = ["Cash", "the \\"card\\""] }
 
@@ -90,7 +90,14 @@ def test_the_comment_at_the_top_says_all_that_a_column_may_say() -> None:
 
 
 def test_a_long_list_goes_over_several_lines_none_of_them_long() -> None:
-    many = Schema(columns=[Column(name="c", type="string", categories=[f"company {i}" for i in range(200)])])
+    names = [f"company {i}" for i in range(200)]
+    some = {"patterns": ["[a-z]{20} [0-9]+"], "absent_in": ["serving"], "severity": "error", "drift_limit": 0.01}
+    many = Schema(
+        columns=[
+            Column(name="c", type="string", categories=names),
+            Column(name="d", type="string", categories=names[:6], **some),  # type: ignore[arg-type]
+        ]
+    )
     text = body(to_toml(many))
     assert max(map(len, text.splitlines())) <= 120
     assert from_toml(text) == many
@@ -116,7 +123,7 @@ def test_a_table_for_each_column_is_read_as_well_and_a_whole_number_is_a_number(
         ("minimum = 0.0", "minimum = true", "line 6, columns.fare.minimum", "mend the value"),
         ('type = "string", pat', "pat", 'line 8, columns."zip code"', "add type"),
         ("{5}", "{5", 'line 8, columns."zip code".patterns', "as Rust does"),
-        ('tips = "float64"', "tips = 3", "line 7, columns.tips", 'write it as { type = "float64" }'),
+        ('tips = { type = "int64", minimum = 0 }', "tips = 3", "line 7, columns.tips", 'write it as { type'),
         ("nullable = true", "nullable = true, presence = 2", "line 9, columns.paid.presence", "between 0 and 1"),
         ('["fare", "paid"]', '["fair", "paid"]', "line 13, relations.keys[0]", "did you mean 'fare'?"),
         ('dependent = "fare", holds', 'dependent = "fare", hold', "line 17, relations.dependencies[1].hold", "holds"),
@@ -133,7 +140,7 @@ def test_a_table_for_each_column_is_read_as_well_and_a_whole_number_is_a_number(
         ("[columns]", "[colums]", "line 5, colums", "did you mean 'columns'?"),
         ("[relations]\nkeys", "[relations]\nkey", "line 12, relations.key", "did you mean 'keys'?"),
         ("[columns]", "[columns", "line 5, column 9", "compare the line"),
-        ('tips = "float64"', 'tips = "float64"\ntips = "int64"', "line 8, column 15", "compare the line"),
+        ("[columns]", '[columns]\ntips = "bool"', "line 8, column 39", "compare the line"),
     ],
 )  # fmt: skip
 def test_a_slip_is_found_with_its_line_and_a_remedy(old: str, new: str, where: str, remedy: str) -> None:

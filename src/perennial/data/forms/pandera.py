@@ -114,7 +114,7 @@ def from_yaml(text: str) -> Imported:
     """
     pandera = _pandera()
     try:
-        found = pandera.DataFrameSchema.from_yaml(text)
+        found = pandera.DataFrameSchema.from_yaml(f"\n{text}")  # else a text that names a file would be read from it
     except Exception as error:  # whatever pandera and its YAML parser raise: it is about this text
         raise Invalid(
             f"this is not pandera's YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}",

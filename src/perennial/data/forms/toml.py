@@ -48,6 +48,7 @@ _SETTINGS = {  # what each may be, told beside it
     "bad_rows": '"warn", "quarantine" or "stop"',
     "accept_by_rule": 'of the changes that new data show: "compatible", "none" or "all"',
 }
+_BOUNDS = ("minimum", "maximum", "at_least", "at_most")
 _RELATIONS = {"dependencies": Dependency, "orders": Order}
 _ITEM = {"keys": r"\[", "checks": r"(?m:^\s*\[\[\s*checks)"}  # how an item of a list begins, where not with {
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -93,7 +94,13 @@ def _lines(schema: Schema, name: str) -> Iterator[str]:
     for column in schema.columns:
         said = msgspec.to_builtins(column)
         del said["name"]
-        yield f"{_key(column.name)} = {_value(said['type']) if len(said) == 1 else _value(said)}"
+        if column.type == "int64":
+            said = {
+                key: int(value) if isinstance(value, float) and key in _BOUNDS and value.is_integer() else value
+                for key, value in said.items()
+            }
+        line = f"{_key(column.name)} = {_value(said['type'] if len(said) == 1 else said)}"
+        yield line if max(map(len, line.splitlines())) <= WIDTH else f"{_key(column.name)} = {_value(said, WIDTH // 2)}"
     if schema.keys or schema.dependencies or schema.orders:
         yield ""
         yield "[relations]"
@@ -108,18 +115,19 @@ def _lines(schema: Schema, name: str) -> Iterator[str]:
         yield from (f"{key} = {_value(value)}" for key, value in msgspec.to_builtins(check).items())
 
 
-def _value(value: Any) -> str:
+def _value(value: Any, width: int = WIDTH) -> str:
+    """A value as TOML; lists that are longer than `width` go over several lines."""
     match value:
         case bool():
             return str(value).lower()
         case str():
             return _text(value)
         case dict():
-            return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
+            return "{ " + ", ".join(f"{key} = {_value(item, width)}" for key, item in value.items()) + " }"
         case list():
             items = [_value(item) for item in value]
             line = f"[{', '.join(items)}]"
-            return line if len(line) < WIDTH else f"[\n{_wrapped(items)}\n]"
+            return line if len(line) < width else f"[\n{_wrapped(items)}\n]"
         case _:
             return repr(value)
 
