@@ -17,14 +17,13 @@ import pyarrow as pa
 
 from perennial.data.inferred_texts import InferredTexts
 from perennial.data.scan import Scan, scan
-from perennial.data.schema import Column, Schema, Violation
+from perennial.data.schema import Column, Schema
 from perennial.data.validation.pieces import readable
 from perennial.data.validation.reading import readings
 from perennial.data.validation.repeats import Repeats
 from perennial.data.validation.sweep import Table
-from perennial.data.validation.validate import validate
 
-__all__ = ["check", "infer"]
+__all__ = ["infer"]
 
 MAX_DOMAIN = 50  # a text column with more different values has no closed set
 MAX_DOMAIN_SHARE = 0.1  # nor has one whose values hardly repeat (Deequ's rule)
@@ -64,11 +63,6 @@ def infer(what: pa.Table | Scan, *, target: str | None = None, relations: bool =
     found = discover(source)
     keys = [key for key in found.keys if len(key) > 1]
     return Schema(columns=columns, keys=keys, dependencies=found.dependencies, orders=found.orders)
-
-
-def check(table: pa.Table, schema: Schema) -> list[Violation]:
-    """How a table differs from a schema."""
-    return validate(table, schema).violations
 
 
 class _Seen:

@@ -19,6 +19,8 @@ VERBS = {  # in the order in which a person meets them
     "tag": "names for versions",
     "accept": "let a draft, and the schema that it proposes, pass",
     "schema": "what a dataset must look like, in versions: show, edit, decide, import, export",
+    "validate": "everything in which a table differs from its schema",
+    "quarantine": "the rows that were kept out of a version, and why",
     "suspects": "cells that look wrong, found in the table alone",
     "batches": "is the newest batch like the ones before it?",
     "skew": "is what is asked what the model was trained on?",
