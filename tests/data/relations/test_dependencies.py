@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perennial.data.relations import Relations, discover
+from perennial.data.relations import Relations, discover, discovery
 from perennial.data.relations.groups import Groups, told
 from perennial.data.scan import scan
 
@@ -134,3 +134,24 @@ def test_strength_is_one_for_a_rule_and_about_zero_by_chance() -> None:
 
 def test_an_empty_table_has_no_relations() -> None:
     assert discover(scan(pl.DataFrame({"a": [], "b": []}, schema={"a": pl.String, "b": pl.Int64}))) == Relations()
+
+
+def test_groups_counted_in_parts_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    a = rng.integers(9000, size=40_000)
+    b = a // 3
+    b[::50] = -1
+    frame = pl.DataFrame({"a": a, "b": b, "id": np.arange(40_000), "nearly": [0, *range(39_999)]})
+    at_once = discover(scan(frame), sample_rows=10_000)
+    monkeypatch.setattr(discovery, "PART_ROWS", 3000)
+    assert discover(scan(frame), sample_rows=10_000) == at_once
+    assert at_once.keys == [["id"]]
+    assert ["a"] in [rule.determinants for rule in at_once.dependencies]
+
+
+def test_a_measured_number_determines_nothing_that_it_merely_goes_with() -> None:
+    # The output of a model tells what went into it, as long as few rows share it.
+    rng = np.random.default_rng(0)
+    kind = rng.integers(5, size=3000)
+    frame = pl.DataFrame({"output": (kind + rng.integers(1, 200, size=3000) / 201), "kind": texts(kind, "k")})
+    assert found(frame) == set()

@@ -17,18 +17,20 @@ import numpy as np
 from perennial.data.relations.groups import Groups, joined
 from perennial.data.relations.texts import Ints, Texts
 
-__all__ = ["Rule", "find_rules"]
+__all__ = ["Rule", "find_rules", "least_group"]
 
 STRENGTH = 0.4  # least strength, corrected for chance
+TRIED = 0.1  # what cannot be stronger than this alone is not even tried
 CLEAR = 0.95  # least share of rows whose group has an absolute majority
 LIKE_ERRORS = 0.5  # least share of the deviating rows that look like errors
-GROUP = 2.0  # least rows in a group on average: what is nearly a key determines everything
+GROUP = 2.0  # least rows in a group on average: what is nearly a key determines everything,
+GROUP_MEASURED = 10.0  # and what is measured does so by chance, as a model's output does of what went into it
 AGAIN, OFTEN = 3, 30  # rows of a group that deviate alike: again and again; so often that it is no accident
 COMMON = 0.05  # a value that is the rule in this share of the groups may also deviate by right,
 FIRM = 0.95  # unless the rule holds for this share of the rows
 MIN_ROWS = 30  # least rows that have others in their group
 PAIR_STRENGTH, PAIR_GAIN = 0.8, 0.2  # two columns together must be this strong, and stronger than each by this
-PAIRS_OF = 8  # two columns together are tried among this many that are the strongest alone
+PAIRS_OF = 8  # two columns together are tried among this many: the strongest alone, then those of fewest values
 
 
 @dataclass(frozen=True)
@@ -58,34 +60,51 @@ def find_rules(columns: Sequence[Texts], *, is_whole: bool = True, pairs: bool =
     """
     found: list[Rule] = []
     codes = [column.present for column in columns]
-    usable = [index for index, column in enumerate(columns) if column.distinct > 1]
-    group = GROUP if is_whole else 0.0
-    sources = [index for index in usable if int((codes[index] >= 0).sum()) >= group * columns[index].distinct]
+    counts = [np.sort(column.counts[~column.is_missing])[::-1] for column in columns]
+    usable = [index for index, each in enumerate(counts) if len(each) > 1]
+    group = [least_group([column]) if is_whole else 0.0 for column in columns]
+    sources = [index for index in usable if counts[index].sum() >= group[index] * len(counts[index])]
+    sources = [index for index in sources if counts[index][counts[index] > 1].sum() >= MIN_ROWS]
     for dependent in usable:
         alone: dict[int, float] = {}
         rules: list[Rule] = []
         for source in sources:
-            if source == dependent:
+            if source == dependent or _best_case(counts[dependent], len(counts[source])) < TRIED:
                 continue
             groups = Groups.of(codes[source], codes[dependent])
             alone[source] = groups.strength(MIN_ROWS)
-            if alone[source] >= STRENGTH and _is_rule(groups, group):
+            if alone[source] >= STRENGTH and _is_rule(groups, group[source]):
                 rules.append(Rule((source,), dependent, alone[source], groups.holds))
         if pairs and not rules:
-            rules = _of_two(codes, alone, dependent, group)
+            near = sorted(sources, key=lambda source: (-max(alone.get(source, 0.0), 0.0), len(counts[source])))
+            rules = _of_two(codes, [source for source in near if source != dependent], alone, dependent, group)
         found += rules
     return found
 
 
-def _of_two(codes: list[Ints], alone: dict[int, float], dependent: int, group: float) -> list[Rule]:
-    best = sorted((index for index in alone if alone[index] > 0), key=lambda index: -alone[index])[:PAIRS_OF]
+def least_group(determinants: Sequence[Texts]) -> float:
+    """How many rows a group of these must have on average."""
+    return GROUP_MEASURED if any(column.is_measured for column in determinants) else GROUP
+
+
+def _best_case(counts: Ints, groups: int) -> float:
+    """The strength if each of so many groups told one value, and those were the most frequent of the dependent's."""
+    rows = counts.sum()
+    base = counts[0] / rows
+    repeated = counts[:groups][counts[:groups] > 1]
+    return float((repeated.sum() / rows - base) / (1 - base)) if base < 1 else 0.0
+
+
+def _of_two(
+    codes: list[Ints], near: Sequence[int], alone: dict[int, float], dependent: int, group: list[float]
+) -> list[Rule]:
     found: list[Rule] = []
-    for pair in combinations(sorted(best), 2):
+    for pair in combinations(sorted(near[:PAIRS_OF]), 2):
         both = joined([codes[index] for index in pair])
         groups = Groups.of(both, codes[dependent])
         strength = groups.strength(MIN_ROWS)
-        needed = max(PAIR_STRENGTH, PAIR_GAIN + max(alone[index] for index in pair))
-        if strength >= needed and _is_rule(groups, group):
+        needed = max(PAIR_STRENGTH, PAIR_GAIN + max(alone.get(index, 0.0) for index in pair))
+        if strength >= needed and _is_rule(groups, max(group[index] for index in pair)):
             found.append(Rule(pair, dependent, strength, groups.holds))
     return found
 

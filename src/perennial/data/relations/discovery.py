@@ -6,15 +6,14 @@ its rows. The cost of the learning is that of sorting the sample once for each p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
 
 import msgspec
 import polars as pl
 import pyarrow as pa
 
-from perennial.data.relations.dependencies import GROUP, Rule, find_rules
+from perennial.data.relations.dependencies import Rule, find_rules, least_group
 from perennial.data.relations.orders import HOLDS, find_orders
 from perennial.data.relations.shapes import patterns
 from perennial.data.relations.texts import Texts, encode, text_sample
@@ -24,6 +23,7 @@ from perennial.data.schema import Dependency, Order
 __all__ = ["SAMPLE_ROWS", "Relations", "discover"]
 
 SAMPLE_ROWS = 20_000
+PART_ROWS = 10_000_000  # rows of which each may be a group of its own that are grouped at once
 SLACK = 0.05  # in the whole table a dependency may hold for this share of rows less than in the sample
 
 
@@ -51,7 +51,7 @@ def discover(what: pa.Table | Scan, *, sample_rows: int = SAMPLE_ROWS) -> Relati
 
     Args:
         what: A table; it may be larger than memory.
-        sample_rows: How many rows to learn from, up to twice as many are taken.
+        sample_rows: How many rows to learn from, of up to twice as many all are taken.
 
     >>> table = pa.table({"city": ["Bend", "Gary", "Reno"] * 20, "state": ["OR", "IN", "NV"] * 20})
     >>> [(found.determinants, found.dependent) for found in discover(table).dependencies]
@@ -66,7 +66,10 @@ def discover(what: pa.Table | Scan, *, sample_rows: int = SAMPLE_ROWS) -> Relati
         orders=find_orders(columns),
         patterns={column.name: made for column in columns if (made := patterns(column))},
     )
-    return found if is_whole else _confirmed(found, what if isinstance(what, Scan) else scan(what))
+    if is_whole:
+        return found
+    source = what if isinstance(what, Scan) else scan(what)
+    return _confirmed(found, source.lazy(), {column.name: column for column in columns}, rows)
 
 
 def _dependency(rule: Rule, columns: Sequence[Texts]) -> Dependency:
@@ -74,54 +77,65 @@ def _dependency(rule: Rule, columns: Sequence[Texts]) -> Dependency:
     return Dependency(determinants=names, dependent=columns[rule.dependent].name, holds=rule.holds)
 
 
-def _confirmed(found: Relations, source: Scan) -> Relations:
-    """What still holds in all rows, with the shares of rows that keep it there."""
-    plan = source.lazy()
-    plans = [_counted(plan, dependency) for dependency in found.dependencies]
-    shares = [pl.collect_all(plans, engine="streaming")] if plans else [[]]
-    dependencies = [
-        msgspec.structs.replace(dependency, holds=float(counted["holds"][0]))
-        for dependency, counted in zip(found.dependencies, shares[0], strict=True)
-        if counted["group"][0] >= GROUP and counted["holds"][0] >= dependency.holds - SLACK
-    ]
-    names = [key[0] for key in found.keys]
-    return replace(found, keys=_keys(plan, names), dependencies=dependencies, orders=_orders(plan, found.orders))
+def _confirmed(found: Relations, plan: pl.LazyFrame, columns: Mapping[str, Texts], rows: int) -> Relations:
+    """What still holds in all rows, with the shares of rows that keep it there.
+
+    Rows are grouped by one dependency at a time, and where the sample does not show that the groups are few, by one
+    part of the groups at a time: memory does not grow with the table.
+    """
+    dependencies: list[Dependency] = []
+    for dependency in found.dependencies:
+        determinants = [columns[name] for name in dependency.determinants]
+        holds, group = _counted(plan, dependency, _parts(determinants, rows))
+        least = least_group(determinants)
+        if group >= least and holds >= dependency.holds - SLACK:
+            dependencies.append(msgspec.structs.replace(dependency, holds=holds))
+    keys = [key for key in found.keys if _is_key(plan, key[0], _parts([columns[key[0]]], rows))]
+    orders = [counted for order in found.orders if (counted := _ordered(plan, order)).holds >= HOLDS]
+    return replace(found, keys=keys, dependencies=dependencies, orders=orders)
 
 
-def _counted(plan: pl.LazyFrame, dependency: Dependency) -> pl.LazyFrame:
+def _parts(determinants: Sequence[Texts], rows: int) -> int:
+    """Into how many parts to divide the groups of these columns."""
+    are_few = all(2 * column.distinct < len(column.codes) for column in determinants)
+    return 1 if are_few else 1 + rows // PART_ROWS
+
+
+def _counted(plan: pl.LazyFrame, dependency: Dependency, parts: int) -> tuple[float, float]:
+    """The share of rows that keep it, and the rows of a group on average."""
     names = [*dependency.determinants, dependency.dependent]
-    pairs = plan.select(names).drop_nulls().group_by(names).agg(pl.len().alias("rows"))
-    groups = pairs.group_by(dependency.determinants).agg(
-        pl.col("rows").max().alias("most"), pl.col("rows").sum().alias("all")
+    keep = every = groups = 0
+    for part in range(parts):
+        rows = plan.select(names).drop_nulls().filter(_part(dependency.determinants, part, parts))
+        pairs = rows.group_by(names).agg(pl.len().alias("rows"))
+        most = pairs.group_by(dependency.determinants).agg(pl.max("rows").alias("most"), pl.sum("rows").alias("all"))
+        counted = most.select(pl.sum("most"), pl.sum("all"), pl.len().alias("groups")).collect(engine="streaming")
+        keep, every, groups = (
+            before + more for before, more in zip((keep, every, groups), counted.row(0), strict=True)
+        )
+    return keep / max(every, 1), every / max(groups, 1)
+
+
+def _is_key(plan: pl.LazyFrame, name: str, parts: int) -> bool:
+    """Whether each value is there once, and none is missing."""
+    values = plan.select(name)
+    is_bad = (pl.col("len") > 1) | pl.col(name).is_null()
+    repeated = (
+        values.filter(_part([name], part, parts)).group_by(name).len().filter(is_bad).head(1) for part in range(parts)
     )
-    return groups.select(
-        holds=pl.col("most").sum() / pl.col("all").sum(),
-        group=pl.col("all").mean(),
-    )
+    return all(found.collect(engine="streaming").is_empty() for found in repeated)
 
 
-def _keys(plan: pl.LazyFrame, names: list[str]) -> list[list[str]]:
-    """Which of these columns have each value once; one after the other, as each holds a table of what it has seen."""
-    kept: list[list[str]] = []
-    for name in names:
-        different = plan.select(pl.col(name).n_unique() == pl.len(), nulls=pl.col(name).null_count())
-        answer = cast(Any, different.collect(engine="streaming"))
-        if answer[0, 0] and not answer[0, 1]:
-            kept.append([name])
-    return kept
+def _part(names: Sequence[str], part: int, parts: int) -> pl.Expr:
+    return pl.lit(value=True) if parts == 1 else pl.struct(names).hash(0) % parts == part
 
 
-def _orders(plan: pl.LazyFrame, orders: list[Order]) -> list[Order]:
+def _ordered(plan: pl.LazyFrame, order: Order) -> Order:
+    """The order with the share of all rows that keep it; one of texts keeps the share of the sample."""
     types = plan.collect_schema()
-    usable = [order for order in orders if types[order.lower] == types[order.upper] != pl.String]
-    if not usable:
-        return [order for order in orders if order not in usable]
-    shares = plan.select(
-        (pl.col(order.lower) <= pl.col(order.upper)).mean().alias(str(index)) for index, order in enumerate(usable)
-    ).collect(engine="streaming")
-    counted = {order: float(shares[str(index)][0]) for index, order in enumerate(usable)}
-    return [
-        msgspec.structs.replace(order, holds=counted.get(order, order.holds), strict=order.strict)
-        for order in orders
-        if counted.get(order, order.holds) >= HOLDS
-    ]
+    if types[order.lower] != types[order.upper] or types[order.lower] == pl.String:
+        return order
+    lower, upper = pl.col(order.lower), pl.col(order.upper)
+    counted = plan.select((lower <= upper).mean(), (lower < upper).mean().alias("strict")).collect(engine="streaming")
+    holds, strict = counted.row(0)
+    return msgspec.structs.replace(order, holds=float(holds), strict=holds == strict)

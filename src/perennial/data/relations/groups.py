@@ -23,7 +23,6 @@ class Groups:
 
     Attributes:
         rows: How many rows have both.
-        pair: For each of those rows which pair of group and value it holds.
         keys: The code of `x` of each group.
         starts: Where each group begins among the pairs, which are sorted by group.
         sizes: Rows of each group.
@@ -34,7 +33,6 @@ class Groups:
     """
 
     rows: int
-    pair: Ints
     keys: Ints
     starts: Ints
     sizes: Ints
@@ -49,12 +47,13 @@ class Groups:
         present = (x >= 0) & (y >= 0)
         x, y = x[present], y[present]
         width = int(y.max(initial=0)) + 1
-        pairs, pair, counts = np.unique(x * width + y, return_inverse=True, return_counts=True)
-        key = pairs // width
+        ordered = np.sort(x * width + y)
+        at = np.flatnonzero(np.diff(ordered, prepend=-1))
+        counts, key, values = np.diff(at, append=len(ordered)), ordered[at] // width, ordered[at] % width
         starts = np.flatnonzero(np.diff(key, prepend=-1))
         first, top = _largest(counts, starts)
         sizes = np.add.reduceat(counts, starts) if len(starts) else starts
-        return cls(len(y), pair, key[starts], starts, sizes, counts, pairs % width, first, top)
+        return cls(len(y), key[starts], starts, sizes, counts, values, first, top)
 
     @property
     def holds(self) -> float:
@@ -120,9 +119,11 @@ def told(x: Ints, y: Ints) -> Told:
 
     group_of = np.repeat(np.arange(len(groups.starts)), np.diff(groups.starts, append=len(groups.counts)))
     both = np.flatnonzero((x >= 0) & (y >= 0))
-    group = group_of[groups.pair]
-    is_top = groups.pair == groups.top[group]
-    own[both] = groups.counts[groups.pair] - 1
+    width = int(y.max()) + 1
+    pair = np.searchsorted(groups.keys[group_of] * width + groups.values, x[both] * width + y[both])
+    group = group_of[pair]
+    is_top = pair == groups.top[group]
+    own[both] = groups.counts[pair] - 1
     best[both] = np.where(is_top, second[group], groups.first[group])
     other[both] = np.where(is_top, next_best[group], top[group])
     others[both] = groups.sizes[group] - 1

@@ -25,6 +25,8 @@ MARKERS = frozenset(
     | {"missing", "empty", "not available", "no data"}
 )
 
+SAMPLED_ROWS = 1 << 15  # rows that are in memory at once when a sample is drawn
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -64,8 +66,17 @@ class Texts:
     @cached_property
     def numbers(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """For each text the number that it is, NaN when it is none."""
-        bare = self.values.str.strip_chars().str.replace_all(r"^(-?\d{1,3})((?:,\d{3})+)(\.\d+)?$", "${1}${2}${3}")
-        return bare.str.replace_all(",", "").cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+        bare = self.values.str.strip_chars()
+        grouped = bare.str.contains(r"^[-+]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?$")
+        bare = bare.zip_with(~grouped, bare.str.replace_all(",", "", literal=True))
+        numbers = bare.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+        return np.where(np.isfinite(numbers), numbers, np.nan)
+
+    @cached_property
+    def is_measured(self) -> bool:
+        """Whether most values are numbers with a fraction: such a number is measured, it names nothing."""
+        fractions = np.nan_to_num(self.numbers % 1) > 0
+        return bool(2 * self.counts[fractions].sum() > self.counts[~self.is_missing].sum())
 
     def rows(self, codes: Ints) -> tuple[Ints, Ints]:
         """The rows that hold one of these texts, and for each its position in `codes`."""
@@ -97,8 +108,7 @@ def text_blocks(what: pa.Table | Scan, rows: int) -> Iterator[pl.DataFrame]:
         DataError: It cannot be read as a table.
     """
     source = what if isinstance(what, Scan) else scan(what)
-    blocks = source.texts(rows=rows) if source.format == "csv" else source.batches(rows=rows)
-    return (block.select(_text(series) for series in block) for block in _gathered(blocks, rows))
+    return (_as_text(block) for block in _gathered(_blocks(source, rows), rows))
 
 
 def _gathered(blocks: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
@@ -115,19 +125,29 @@ def _gathered(blocks: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFram
 
 
 def text_sample(what: pa.Table | Scan, rows: int) -> tuple[pl.DataFrame, int]:
-    """About `rows` rows as texts, spread evenly over the table, and how many rows there are."""
+    """Some rows as texts, spread evenly over the table, and how many it has; all when that is up to twice as many."""
+    source = what if isinstance(what, Scan) else scan(what)
     kept: pl.DataFrame | None = None
     every, seen = 1, 0
-    for block in text_blocks(what, 1 << 16):
-        part = block.gather_every(every, -seen % every)
+    for block in _blocks(source, SAMPLED_ROWS):
+        part = _as_text(block.gather_every(every, -seen % every))
         seen += block.height
         kept = part if kept is None else pl.concat([kept, part])
         while kept.height > 2 * rows:
             kept, every = kept.gather_every(2), every * 2
     if kept is None:
-        source = what if isinstance(what, Scan) else scan(what)
         return pl.DataFrame(schema=dict.fromkeys(source.types(), pl.String)), 0
+    if kept.height < seen and kept.height > rows:
+        kept = kept[np.linspace(0, kept.height - 1, rows).astype(np.int64)]
     return kept, seen
+
+
+def _blocks(source: Scan, rows: int) -> Iterator[pl.DataFrame]:
+    return source.texts(rows=rows) if source.format == "csv" else source.batches(rows=rows)
+
+
+def _as_text(block: pl.DataFrame) -> pl.DataFrame:
+    return block.select(_text(series) for series in block)
 
 
 def _text(series: pl.Series) -> pl.Series:

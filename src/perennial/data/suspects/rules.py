@@ -23,6 +23,7 @@ __all__ = ["broken_rules"]
 LEAST = 0.3  # a score below is not worth a word
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -39,34 +40,49 @@ def broken_rules(columns: Sequence[Texts], rules: Sequence[tuple[tuple[int, ...]
     agreed: dict[tuple[int, ...], Ints] = {}
     compared: dict[tuple[int, ...], Ints] = {}
     rows = len(columns[0].codes) if columns else 0
+    present = [column.present >= 0 for column in columns]
     for determinants, dependent in rules:
         votes = _votes(columns, determinants, dependent)
         about[dependent].append(votes)
-        present = columns[dependent].present >= 0
         agreed.setdefault(determinants, np.zeros(rows, dtype=np.int64))[:] += votes.margin < 0
-        compared.setdefault(determinants, np.zeros(rows, dtype=np.int64))[:] += present & (votes.margin != 0)
+        compared.setdefault(determinants, np.zeros(rows, dtype=np.int64))[:] += present[dependent] & (votes.margin != 0)
+    weighed = {
+        dependent: [
+            votes.margin * _weight(votes, agreed[votes.determinants], compared[votes.determinants], present[dependent])
+            for votes in heard
+        ]
+        for dependent, heard in about.items()
+    }
+    scores = {dependent: _scores(votes) for dependent, votes in weighed.items()}
     for dependent, heard in about.items():
-        present = columns[dependent].present >= 0
-        against, support, strongest = (np.zeros(rows) for _ in range(3))
-        winner = np.zeros(rows, dtype=np.int64)
-        for at, votes in enumerate(heard):
-            own = present & (votes.margin != 0)  # this cell is not asked about its own determinants
-            right = agreed[votes.determinants] - (votes.margin < 0)
-            weight = (1 + right) / (1 + compared[votes.determinants] - own)
-            vote = weight * votes.margin
-            against += np.maximum(vote, 0)
-            support += np.maximum(-vote, 0)
-            winner = np.where(vote > strongest, at, winner)
-            strongest = np.maximum(strongest, vote)
-        scores = strongest * against / np.maximum(against + support, 1e-12)
-        wrong = np.flatnonzero(scores > LEAST)
+        for votes, weight in zip(heard, weighed[dependent], strict=True):
+            for index in votes.determinants:
+                if index in scores:  # what looks more wrong than the cell has no say about it
+                    weight *= np.where(scores[index] > scores[dependent], 1 - scores[index], 1)
+    for dependent, heard in about.items():
+        score = _scores(weighed[dependent])
+        wrong = np.flatnonzero(score > LEAST)
         if len(wrong):
-            yield _finding(columns, dependent, heard, wrong, winner[wrong], scores[wrong])
+            winner = np.argmax([votes[wrong] for votes in weighed[dependent]], axis=0)
+            yield _finding(columns, dependent, heard, wrong, winner, score[wrong])
+
+
+def _weight(votes: _Votes, agreed: Ints, compared: Ints, present: Bools) -> Floats:
+    """How often these determinants are right about the rest of the row, this cell left out."""
+    own = present & (votes.margin != 0)
+    return ((1 + agreed - (own & (votes.margin < 0))) / (1 + compared - own)).astype(np.float32)
+
+
+def _scores(votes: Sequence[Floats]) -> Floats:
+    """The strongest vote against each cell, times the share that all votes against it have."""
+    against = np.sum([np.maximum(vote, 0) for vote in votes], axis=0)
+    every = np.sum([np.abs(vote) for vote in votes], axis=0)
+    return np.max(votes, axis=0).clip(0) * against / np.maximum(every, 1e-12)
 
 
 def _votes(columns: Sequence[Texts], determinants: tuple[int, ...], dependent: int) -> _Votes:
     heard = told(joined([columns[index].present for index in determinants]), columns[dependent].present)
-    margin = (heard.best - heard.own) / (heard.others + 1)
+    margin = (heard.best - heard.own) / (heard.best + heard.own + 1)
     margin[(heard.others == 0) | ((heard.other < 0) & (margin > 0))] = 0
     return _Votes(determinants, margin.astype(np.float32), heard.other, heard.best)
 

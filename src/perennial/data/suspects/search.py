@@ -130,7 +130,7 @@ def _in_block(block: pl.DataFrame, relations: Relations, min_score: float) -> pl
             {
                 "row": finding.rows,
                 "at": pl.Series([finding.column] * len(finding.rows), dtype=pl.Int64),
-                "score": finding.scores,
+                "score": pl.Series(finding.scores, dtype=pl.Float64),
                 "reason": pl.Series(finding.reasons, dtype=pl.String),
                 "repair": pl.Series(finding.repairs, dtype=pl.String),
             }
