@@ -38,6 +38,7 @@ __all__ = [
     "Scan",
     "format_of",
     "is_newer",
+    "plan_of",
     "scan",
     "scan_files",
     "scan_manifest",
@@ -261,6 +262,16 @@ def scan_manifest(manifest: Digest, objects: ObjectStore, says: str) -> Scan:
     files = msgspec.json.decode(objects.get(manifest), type=TableManifest).files
     parts = tuple(objects.open_path(file.digest) or objects.get(file.digest) for file in files)
     return Scan(format="parquet", parts=parts, says=says)
+
+
+def plan_of(manifest: Digest, objects: ObjectStore) -> pl.LazyFrame:
+    """A plan over a stored table whose rows always come in the same order: as stored, else in canonical order."""
+    from perennial.data.tables import read_manifest, read_table
+
+    found = read_manifest(manifest, objects)
+    if found.ordered or len(found.files) == 1:
+        return scan_manifest(manifest, objects, "the table").lazy()
+    return cast(pl.DataFrame, pl.from_arrow(read_table(manifest, objects))).lazy()
 
 
 def _united(schemas: Sequence[pa.Schema], parts: Sequence[Path | bytes], says: str) -> pa.Schema:

@@ -25,7 +25,11 @@ __all__ = [
 
 StepKind = Literal["collect", "step", "features", "train"]
 Task = Literal["regression", "classification"]
+BadRows = Literal["warn", "quarantine", "stop"]
 Options = Mapping[str, JSON]
+
+# Left out of the JSON where nothing was said, so that a loop of before they were there is still the same loop.
+_LATER = ("cursor", "overlap", "schema", "checks", "bad_rows", "split")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,11 @@ class StepSpec:
         params: Its keyword arguments and their defaults.
         secrets: Environment variables that it reads; masked in logs, never part of a fingerprint.
         order_matters: The order of its rows is part of the data's identity.
+        cursor: Column by which new rows are told from known ones; only those are fetched and appended.
+        overlap: How far before the cursor's last value to look again: a duration for times, else a number.
+        schema: File with the schema that its rows must fit, relative to the project.
+        checks: Names of functions or expressions in its file that are true for good rows.
+        bad_rows: What happens to rows that break with the schema.
         file: Relative to the project.
         line: Where the function begins.
         variable: What the loop is called in that file; its decorators are no part of the step.
@@ -49,6 +58,11 @@ class StepSpec:
     params: Options
     secrets: tuple[str, ...] = ()
     order_matters: bool = False
+    cursor: str | None = None
+    overlap: str | float | None = None
+    schema: str | None = None
+    checks: tuple[str, ...] = ()
+    bad_rows: BadRows | None = None
     file: str
     line: int
     variable: str
@@ -124,7 +138,7 @@ class Declaration:
 
     def to_json(self) -> dict[str, JSON]:
         """Plain JSON values, tuples as lists."""
-        return cast("dict[str, JSON]", _plain(asdict(self)))
+        return cast("dict[str, JSON]", _plain(_without_defaults(asdict(self))))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Declaration:
@@ -132,7 +146,7 @@ class Declaration:
         retrain = value["retrain"]
         parts: dict[str, Any] = {
             "steps": tuple(
-                StepSpec(**step | {"inputs": tuple(step["inputs"]), "secrets": tuple(step["secrets"])})
+                StepSpec(**step | {key: tuple(step.get(key, ())) for key in ("inputs", "secrets", "checks")})
                 for step in value["steps"]
             ),
             "requirements": tuple(Requirement(**item) for item in value["requirements"]),
@@ -142,6 +156,13 @@ class Declaration:
             ),
         }
         return cls(**{**value, **parts})
+
+
+def _without_defaults(told: dict[str, Any]) -> dict[str, Any]:
+    def said(values: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in values.items() if key not in _LATER or value not in (None, ())}
+
+    return said(told) | {"steps": [said(step) for step in told["steps"]]}
 
 
 def _plain(value: Any) -> Any:

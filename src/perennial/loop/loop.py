@@ -10,13 +10,23 @@ import dataclasses
 import inspect
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, Literal, TypeVar, cast, overload
 
 from perennial.errors import LoopError
-from perennial.loop.declaration import Declaration, Requirement, RetrainPolicy, Stage, StepKind, StepSpec, Task, Trigger
-from perennial.loop.options import choice, seconds, text
+from perennial.loop.declaration import (
+    BadRows,
+    Declaration,
+    Requirement,
+    RetrainPolicy,
+    Stage,
+    StepKind,
+    StepSpec,
+    Task,
+    Trigger,
+)
+from perennial.loop.options import choice, number, seconds, text
 from perennial.loop.place import place, relative, user_frame
 
 __all__ = ["Loop"]
@@ -74,6 +84,7 @@ class Loop:
         frame = user_frame()
         self._file, self._line = frame.f_code.co_filename, frame.f_lineno
         self._steps: dict[str, tuple[StepSpec, FunctionType]] = {}
+        self._checks: dict[str, tuple[object, ...]] = {}
         self._requirements: tuple[Requirement, ...] = ()
         self._stages: tuple[Stage, ...] = ()
         self._retrain: RetrainPolicy | None = None
@@ -81,16 +92,47 @@ class Loop:
     @overload
     def collect(self, function: F) -> F: ...
     @overload
-    def collect(self, *, secrets: Sequence[str] = (), order_matters: bool = False) -> Callable[[F], F]: ...
     def collect(
-        self, function: F | None = None, *, secrets: Sequence[str] = (), order_matters: bool = False
+        self,
+        *,
+        secrets: Sequence[str] = (),
+        order_matters: bool = False,
+        cursor: str | None = None,
+        overlap: str | float | None = None,
+        schema: str | None = None,
+        checks: Sequence[object] = (),
+        bad_rows: BadRows | None = None,
+    ) -> Callable[[F], F]: ...
+    def collect(
+        self,
+        function: F | None = None,
+        *,
+        secrets: Sequence[str] = (),
+        order_matters: bool = False,
+        cursor: str | None = None,
+        overlap: str | float | None = None,
+        schema: str | None = None,
+        checks: Sequence[object] = (),
+        bad_rows: BadRows | None = None,
     ) -> F | Callable[[F], F]:
         """Mark a function that fetches data; it runs anew at each run, and new content is a new dataset version.
+
+        It returns a data frame, or what is read piece by piece: a source (`perennial.data.sources`), a polars plan.
 
         Args:
             function: When used without parentheses.
             secrets: Names of environment variables that it reads; masked in logs, never stored.
             order_matters: The same rows in another order are other data.
+            cursor: Column by which new rows are told from known ones: only rows above its largest value of the last
+                version are taken, and appended. A source may name its own.
+            overlap: How far before that value to look again, for rows that come late: a duration such as "2h" for
+                times, else a number. Known rows are dropped.
+            schema: File with the schema that the rows must fit (`perennial data schema show NAME`), instead of the
+                accepted one.
+            checks: What must be true for each row: polars expressions with a name in this file, functions without
+                arguments that give one, or functions that take a frame and give True or False for each row.
+            bad_rows: What happens to rows that break with schema or checks: "quarantine" keeps them out, "stop" makes
+                no version, "warn" a draft. Default: what the schema says.
         """
         if isinstance(secrets, str) or not all(_VARIABLE.fullmatch(name) for name in secrets):
             raise LoopError(
@@ -99,8 +141,23 @@ class Loop:
                 remedy='give the names of environment variables, as in secrets=("DB_URL",)',
             )
 
+        if overlap is not None and not isinstance(overlap, str):
+            number("overlap", overlap, least=0)
+        if bad_rows is not None:
+            choice("bad_rows", bad_rows, ("warn", "quarantine", "stop"))
+        options: dict[str, Any] = {
+            "secrets": tuple(secrets),
+            "order_matters": bool(order_matters),
+            "cursor": None if cursor is None else text("cursor", cursor),
+            "overlap": overlap,
+            "schema": None if schema is None else text("schema", schema),
+            "bad_rows": bad_rows,
+        }
+
         def mark(function: F) -> F:
-            return self._add("collect", function, secrets=tuple(secrets), order_matters=bool(order_matters))
+            marked = self._add("collect", function, options)
+            self._checks[inspect.unwrap(function).__name__] = tuple(checks)
+            return marked
 
         return mark if function is None else mark(function)
 
@@ -148,7 +205,11 @@ class Loop:
     def declaration(self) -> Declaration:
         """What was declared, as data; not yet checked (see `graph.check`)."""
         steps = tuple(
-            dataclasses.replace(spec, variable=_variable(self, function.__globals__))
+            dataclasses.replace(
+                spec,
+                variable=_variable(self, function.__globals__),
+                checks=tuple(_named(spec, check, function.__globals__) for check in self._checks.get(spec.name, ())),
+            )
             for spec, function in self._steps.values()
         )
         return Declaration(
@@ -172,7 +233,7 @@ class Loop:
         """The step functions by name, innermost of any decorators."""
         return {name: function for name, (_, function) in self._steps.items()}
 
-    def _add(self, kind: StepKind, function: F, *, secrets: tuple[str, ...] = (), order_matters: bool = False) -> F:
+    def _add(self, kind: StepKind, function: F, options: Mapping[str, Any] | None = None) -> F:
         inner = inspect.unwrap(function) if callable(function) else function  # pyright: ignore[reportUnnecessaryComparison]
         if not isinstance(inner, FunctionType):
             what = f"loop.{kind} marks a function, not {function!r}"
@@ -211,8 +272,7 @@ class Loop:
             kind=kind,
             inputs=tuple(inputs),
             params=params,
-            secrets=secrets,
-            order_matters=order_matters,
+            **(options or {}),
             file=relative(inner.__code__.co_filename),
             line=inner.__code__.co_firstlineno,
             variable="",
@@ -230,6 +290,18 @@ def _plain_default(step: str, parameter: inspect.Parameter, where: str) -> Any:
             where=where,
             remedy="use a number, text, True, False, None, or lists and dicts of them; else a module constant",
         ) from None
+
+
+def _named(spec: StepSpec, check: object, namespace: dict[str, Any]) -> str:
+    """What a check is called in the step's file, where it is found again."""
+    found = next((name for name, value in namespace.items() if value is check and name.isidentifier()), None)
+    if found is None:
+        raise LoopError(
+            f"a check of {spec.name!r} has no name in its file",
+            where=spec.where,
+            remedy="write it at the left margin, as in positive = pl.col('wage') > 0, and give checks=[positive]",
+        )
+    return found
 
 
 def _variable(loop: Loop, namespace: dict[str, Any]) -> str:

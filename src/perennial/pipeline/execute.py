@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -25,7 +25,7 @@ from perennial.pipeline.fingerprint import fingerprint
 from perennial.pipeline.libraries import versions_of
 from perennial.pipeline.modules import BundleModules, user_line
 from perennial.pipeline.step_log import Mask, StepLog
-from perennial.pipeline.values import Names, Value, load_value, referenced, store_value
+from perennial.pipeline.values import Names, Value, load_value, referenced, store_value, table_value
 from perennial.types import JSON, Digest, Micros
 
 if TYPE_CHECKING:
@@ -197,6 +197,26 @@ class Execution:
         self._modules.need(self._slice(name))
         with self._user_code(step):
             return getattr(import_module(self.code.module_of(step.file)), name)
+
+    def named(self, step: str, name: str) -> Any:
+        """What is called `name` at the top of the step's file.
+
+        Raises:
+            UserCodeError: The code that it needs raised.
+        """
+        found = self.declaration.step(step)
+        module = self.code.module_of(found.file)
+        self._modules.need(self.code.slice({module: {name}}))
+        with self._user_code(found):
+            return getattr(import_module(module), name)
+
+    def user_code(self, step: str) -> AbstractContextManager[None]:
+        """A block in which code of this step runs: what it raises becomes a UserCodeError that names their line."""
+        return self._user_code(self.declaration.step(step))
+
+    def stored_table(self, manifest: Digest, logical: str) -> Value:
+        """A collected table as an input for steps, which get a plan over its files."""
+        return table_value(manifest, logical)
 
     def store(self, value: object) -> Value:
         """Store a result, or another object that a step shall take."""

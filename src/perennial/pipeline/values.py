@@ -21,14 +21,17 @@ from perennial.types import Digest
 if TYPE_CHECKING:
     from perennial.store.objects import ObjectStore
 
-__all__ = ["Value", "load_value", "referenced", "store_value"]
+__all__ = ["Value", "load_value", "referenced", "store_value", "table_value"]
 
-Kind = Literal["polars", "polars-lazy", "pandas", "pyarrow", "pickle"]
+Kind = Literal["polars", "polars-lazy", "pandas", "pyarrow", "pickle", "table"]
 Names = dict[str, set[str]]
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored result. `digest` names its bytes; `logical_digest` is its identity, which fingerprints use."""
+    """A stored result. `digest` names its bytes; `logical_digest` is its identity, which fingerprints use.
+
+    A "table" is a dataset version: `digest` names its manifest, and steps get a plan over its files.
+    """
 
     kind: Kind
     digest: Digest
@@ -66,8 +69,17 @@ def store_value(
     return Value(kind="pickle", digest=digest, logical_digest=_identity("pickle", digest, code))
 
 
+def table_value(manifest: Digest, logical: str) -> Value:
+    """The value that stands for a stored table."""
+    return Value(kind="table", digest=manifest, logical_digest=_identity("table", logical))
+
+
 def load_value(value: Value, objects: ObjectStore) -> Any:
     """The result, as what it was; a new object at each call."""
+    if value.kind == "table":
+        from perennial.data.scan import plan_of
+
+        return plan_of(value.digest, objects)
     data = objects.get(value.digest)
     if value.kind == "pickle":
         return pickle.loads(data)  # noqa: S301  written by this workspace's own executor; the digest was checked

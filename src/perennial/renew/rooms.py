@@ -7,6 +7,7 @@ from typing import Protocol
 from perennial.capture.predictions import Predictions
 from perennial.clock import Clock
 from perennial.config import Settings
+from perennial.data.catalog import Catalog
 from perennial.data.datasets import Datasets
 from perennial.deploy.endpoints import Endpoints
 from perennial.monitor.findings import Monitor
@@ -33,6 +34,8 @@ class Rooms(Protocol):
     def objects(self) -> ObjectStore: ...
     @property
     def events(self) -> Events: ...
+    @property
+    def data(self) -> Catalog: ...
     @property
     def datasets(self) -> Datasets: ...
     @property
