@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from pathlib import Path
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from perennial.clock import FixedClock
 from perennial.data.catalog import Catalog
@@ -17,13 +16,15 @@ from perennial.data.remote.push import push
 from perennial.data.remotes import Remotes
 from perennial.data.schema import Column, Schema
 from perennial.data.schemas import Schemas
-from perennial.data.tables import write_table
 from perennial.store.objects import ObjectStore
 from perennial.store.records import Records, create_tables
 from perennial.store.tables import import_tables
 from perennial.store.verify import Problem, verify
 from perennial.store.workspace_folder import create_folder
 from perennial.types import Digest, Micros
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SCHEMA = Schema(columns=[Column(name="person", type="int64")])
 
@@ -37,7 +38,7 @@ class Machine:
         self.records = Records.open(self.folder.records_url, clock=self.clock)
         import_tables()
         create_tables(self.records)
-        self.objects = ObjectStore(self.folder.objects)
+        self.objects = ObjectStore(self.folder.objects, chunked_bytes=4 << 20)  # so that small files are large
         self.catalog = Catalog(
             Datasets(self.records),
             Schemas(self.records),
@@ -48,29 +49,11 @@ class Machine:
         )
 
     def add_files(self, name: str, files: dict[str, bytes]) -> DatasetVersion:
-        digests = self.objects.put_many(files.values())
-        entries = sorted(
-            (
-                Entry(path.encode(), EXECUTABLE if path.endswith(".sh") else FILE, len(data), bytes.fromhex(digest))
-                for (path, data), digest in zip(files.items(), digests, strict=True)
-            ),
-            key=lambda entry: entry.path,
-        )
-        stored = write_tree(entries, self.objects.put_many)
-        size = sum(map(len, files.values()))
-        return self.catalog.datasets.commit(
-            name=name,
-            logical=stored.logical,
-            manifest=stored.manifest,
-            rows=0,
-            schema=Schema(columns=[]),
-            kind="files",
-            files=len(files),
-            size_bytes=size,
-            note="as it came",
-        )
+        return add_files(self.catalog, name, files)
 
     def add_table(self, name: str, frame: pl.DataFrame, parent: DatasetVersion | None = None) -> DatasetVersion:
+        from perennial.data.tables import write_table  # not needed by a program that is killed
+
         manifest, logical = write_table(frame.to_arrow(), self.objects, previous=parent and parent.stored)
         return self.catalog.datasets.commit(
             name=name,
@@ -92,6 +75,30 @@ class Machine:
     def close(self) -> None:
         self.objects.close()
         self.records.close()
+
+
+def add_files(catalog: Catalog, name: str, files: dict[str, bytes]) -> DatasetVersion:
+    digests = catalog.objects.put_many(files.values())
+    entries = sorted(
+        (
+            Entry(path.encode(), EXECUTABLE if path.endswith(".sh") else FILE, len(data), bytes.fromhex(digest))
+            for (path, data), digest in zip(files.items(), digests, strict=True)
+        ),
+        key=lambda entry: entry.path,
+    )
+    stored = write_tree(entries, catalog.objects.put_many)
+    size = sum(map(len, files.values()))
+    return catalog.datasets.commit(
+        name=name,
+        logical=stored.logical,
+        manifest=stored.manifest,
+        rows=0,
+        schema=Schema(columns=[]),
+        kind="files",
+        files=len(files),
+        size_bytes=size,
+        note="as it came",
+    )
 
 
 def noise(size: int, seed: int = 1) -> bytes:

@@ -23,7 +23,7 @@ Machines = Callable[[str], Machine]
 def test_a_folder_arrives_on_another_machine_byte_for_byte(remote: Remote, machine: Machines) -> None:
     here, there = machine("here"), machine("there")
     files = some_files(300) | {"run.sh": b"#!/bin/sh\n", "empty": b""}
-    files |= {"big.bin": noise(20 << 20), "middle.bin": noise(5 << 20), "large.parquet": b"PAR1" + noise(18 << 20)}
+    files |= {"big.bin": noise(9 << 20), "middle.bin": noise(3 << 20), "large.parquet": b"PAR1" + noise(9 << 20)}
     version = here.add_files("Images/ä", files)
     here.catalog.datasets.tag(name="Images/ä", tag="gold", version=1)
 

@@ -30,6 +30,7 @@ __all__ = ["Place"]
 TIMEOUT_S = 300  # of one request; the largest carries a bundle of about 8 MiB
 RETRIES = 6  # of one request, with growing pauses of about 6 s together
 RETRY_S = 120  # after which no request is tried again
+LEFTOVER_S = 3600  # a half-written file of that age belongs to nobody
 TRIES = 3  # for an answer that broke off in the middle, on top of the client library's own
 
 _AWS = (
@@ -123,7 +124,9 @@ class Place:
         from obstore import store
 
         if self._folder is not None:
-            return store.LocalStore(self._folder, mkdir=True)
+            opened = store.LocalStore(self._folder, mkdir=True)
+            _sweep(self._folder)
+            return opened
         client: ClientConfig = {"timeout": timedelta(seconds=TIMEOUT_S), "connect_timeout": timedelta(seconds=10)}
         if scheme == "s3":  # options given here replace what the library reads from the environment
             client["allow_http"] = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
@@ -197,6 +200,16 @@ class Place:
             where=f"{self.url}: {name}",
             remedy="look at the network and the address, then try again; what was sent is not sent again",
         )
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process that was killed left: the library writes to NAME#NUMBER first."""
+    for path in folder.glob("*/*#*"):
+        try:
+            if time.time() - path.stat().st_mtime > LEFTOVER_S:
+                LocalFiles().remove(path)
+        except FileNotFoundError:  # it has its name now
+            continue
 
 
 def _force(folder: Path, name: str) -> None:

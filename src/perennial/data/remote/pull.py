@@ -7,6 +7,7 @@ known by its content; it keeps its number when that is free here.
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -45,6 +46,7 @@ T = TypeVar("T", Reference, Pointer, Accepted)
 __all__ = ["Listed", "listed", "pull"]
 
 RECORD_BYTES = 64 << 20
+UNFINISHED_S = 7 * 86_400
 AHEAD_BYTES = 1 << 20  # of a folder's manifest, fetched with one request
 
 _STORED = register("pull.stored", "some pieces are stored here")
@@ -137,6 +139,7 @@ def pull(
         remedy = f"see what is there: perennial data remote show {url}"
         raise NotFound(f"there is no dataset {name!r} on the remote", where=url, remedy=remedy)
     stock = Stock(place, catalog.scratch / "remote")
+    _sweep(catalog.scratch / "pull")
     pulled: list[DatasetVersion] = []
     for one, found in sorted(names.items()):
         chosen = found if version is None else _chosen(found, tags, one, version, url)
@@ -182,16 +185,19 @@ class _Getting:
         if here is not None and here.manifest not in (None, version.manifest):
             return here  # the same content, stored in its own way
         self._label = f"pulling {version.name}@{version.version}"
-        with self._objects.until_committed():
-            self._stock.look_at(reference.bundles)
-            try:
-                self._get_all(version)
-            except (NotFound, Corrupt):  # a damaged bundle may have been replaced by another since
-                self._stock.look()
-                self._get_all(version)
-            failpoint(_OBJECTS)
-            parent = next((one.version for one in known if one.logical == reference.parent), None)
-            return self._commit(version, parent)
+        try:
+            with self._objects.until_committed():
+                self._stock.look_at(reference.bundles)
+                try:
+                    self._get_all(version)
+                except (NotFound, Corrupt):  # a damaged bundle may have been replaced by another since
+                    self._stock.look()
+                    self._get_all(version)
+                failpoint(_OBJECTS)
+                parent = next((one.version for one in known if one.logical == reference.parent), None)
+                return self._commit(version, parent)
+        except OSError as error:
+            raise store_error("the version was not pulled", error, self._objects.folder) from error
 
     def _get_all(self, version: DatasetVersion) -> None:
         manifests = [version.stored, *([Digest(version.quarantine)] if version.quarantine else ())]
@@ -267,21 +273,18 @@ class _Getting:
         """A large object, piece by piece into a file that goes on where an earlier pull broke off."""
         path = self._catalog.scratch / "pull" / f"{digest}.part"
         files = LocalFiles()
-        try:
-            files.mkdirs(path.parent)
-            with files.append(path) as file:
-                fcntl.flock(file.descriptor, fcntl.LOCK_EX)
-                if self._objects.has(digest):  # another process got it while we waited: the file is in its place now
-                    return
-                done, size = _sound(path, parts)
-                file.truncate(size)
-                for piece in in_order(self._stock.piece, [part for part, _ in parts[done:]]):
-                    file.write(piece)
-                    failpoint(_PART)
-                    self._count(len(piece))
-                self._take(digest, path)
-        except OSError as error:
-            raise store_error("the object was not stored", error, path) from error
+        files.mkdirs(path.parent)
+        with files.append(path) as file:
+            fcntl.flock(file.descriptor, fcntl.LOCK_EX)
+            if self._objects.has(digest):  # another process got it while we waited: the file is in its place now
+                return
+            done, size = _sound(path, parts)
+            file.truncate(size)
+            for piece in in_order(self._stock.piece, [part for part, _ in parts[done:]]):
+                file.write(piece)
+                failpoint(_PART)
+                self._count(len(piece))
+            self._take(digest, path)
 
     def _take(self, digest: Digest, path: Path) -> None:
         try:
@@ -320,6 +323,13 @@ class _Getting:
             statistics=version.statistics,
             number=version.version,
         )
+
+
+def _sweep(folder: Path) -> None:
+    """Remove unfinished files that no pull has gone on with for long."""
+    for path in folder.glob("*.part"):
+        if time.time() - path.stat().st_mtime > UNFINISHED_S:
+            LocalFiles().remove(path)
 
 
 def _opened(url: str) -> Place:
