@@ -22,10 +22,13 @@ import objects
 import predictions
 import starting
 import steps
+import validating
+import versions
 import writes
 from measure import Report, machine, neighbours, say
 
-SUBJECTS = {module.__name__: module.measure for module in (starting, objects, writes, steps, predictions, life)}
+MODULES = (starting, objects, versions, validating, writes, steps, predictions, life)
+SUBJECTS = {module.__name__: module.measure for module in MODULES}
 WORK = Path(__file__).parent / ".work"
 
 
@@ -33,6 +36,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="shorter and smaller: a few minutes")
     parser.add_argument("--only", nargs="+", choices=list(SUBJECTS), help="some of the subjects")
+    parser.add_argument("--large", action="store_true", help="also 100,000 files and a file of 5 GB")
     options = parser.parse_args(words)
     os.umask(0o077)
     shutil.rmtree(WORK, ignore_errors=True)
@@ -43,6 +47,8 @@ def main(words: Sequence[str] | None = None) -> int:
         say(f"== {name}")
         with neighbours(name, heard):
             SUBJECTS[name](report, WORK, quick=options.quick)
+    if options.large:
+        versions.large(report, WORK)
     shutil.rmtree(WORK)
     print(f"\n{datetime.now(UTC):%Y-%m-%d}, {about}.")
     print(f"Median (minimum–maximum); the whole run took {time.monotonic() - began:.0f} s.\n")
