@@ -96,6 +96,10 @@ class HttpSource:
             if error.code == http.client.NOT_MODIFIED:
                 return error  # pyright: ignore[reportReturnType]  it is the answer, too
             error.close()
+            if 300 <= error.code < 400:  # what urllib itself does not follow: no http address, or a circle
+                scheme = urlsplit(error.headers.get("Location", "")).scheme
+                told = f"the address redirects to {scheme}://" if scheme else "the address redirects in a circle"
+                raise DataError(told, where=shown, remedy="write the address of the file itself down") from None
             told = f"the server answered {error.code} {http.client.responses.get(error.code, '')}".strip()
             if error.code in (401, 403):
                 raise DataError(told, where=shown, remedy="check the credentials") from None
