@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from hashlib import blake2b
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "remove_if_empty",
     "remove_tree",
     "write",
+    "write_blocks",
+    "write_blocks_new",
     "write_new",
 ]
 
@@ -29,7 +32,7 @@ def make_folders(path: bytes) -> None:
     os.makedirs(path, exist_ok=True)
 
 
-def write_new(path: bytes, data: bytes, mode: int) -> None:
+def write_new(path: bytes, data: bytes | memoryview, mode: int) -> None:
     """A file where nothing is; for a folder that nobody knows yet."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
@@ -40,10 +43,32 @@ def write_new(path: bytes, data: bytes, mode: int) -> None:
         os.close(descriptor)
 
 
-def write(path: bytes, data: bytes, mode: int) -> None:
+def write(path: bytes, data: bytes | memoryview, mode: int) -> None:
     """A file, in the place of the file or link that is there, at once."""
     beside = _beside(path)
     write_new(beside, data, mode)
+    os.rename(beside, path)
+
+
+def write_blocks_new(path: bytes, blocks: Iterable[bytes], mode: int) -> None:
+    """`write_new` for what comes in blocks; when they raise, no file stays."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        for block in blocks:
+            rest = memoryview(block)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+    except BaseException:
+        remove(path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def write_blocks(path: bytes, blocks: Iterable[bytes], mode: int) -> None:
+    """`write` for what comes in blocks; when they raise, the old file stays."""
+    beside = _beside(path)
+    write_blocks_new(beside, blocks, mode)
     os.rename(beside, path)
 
 

@@ -11,11 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perennial.data.files.kinds import EXECUTABLE, FILE, FOLDER, LINK
 from perennial.data.files.tree import (
-    EXECUTABLE,
-    FILE,
-    FOLDER,
-    LINK,
     MOST,
     Entry,
     changes,

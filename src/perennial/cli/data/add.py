@@ -19,30 +19,45 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="of the dataset; made when it is new")
     parser.add_argument("--note", default="", help="your words about this version")
     parser.add_argument("--tag", help="a tag that shall point at it")
-    parser.add_argument("--table", action="store_true", help="store the rows instead of the files as they are")
+    parser.add_argument("--as-is", action="store_true", help="of files: infer no schema and check none")
+    parser.add_argument("--table", action="store_true", help="of files: store their rows instead of them")
+    parser.add_argument("--query", help="of a database: the rows to take, in SQL")
     parser.add_argument("--cursor", metavar="COLUMN", help="of a table: take only rows above those taken before")
-    parser.add_argument("--as-is", action="store_true", help="look at no table in the files: no schema, no checks")
+    parser.add_argument(
+        "--bad-rows",
+        choices=("warn", "quarantine", "stop"),
+        help="of a table: what happens to rows that break its schema",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
+    import msgspec
+
     from perennial.api.connect import open as open_workspace
     from perennial.data.files.add import add
 
+    given = {"note": options.note, "tag": options.tag}
     with progress(f"adding {options.source}"), open_workspace(options.home, origin="cli") as ws:
-        if "://" in options.source or options.table or options.cursor:
+        if _is_table(options):
             from perennial.data.sources import collect_source
 
-            version = collect_source(options.source, options.name, ws.data, cursor=options.cursor)
-            if options.tag:
-                ws.data.datasets.tag(name=version.name, tag=options.tag, version=version.version)
+            table = {"query": options.query, "cursor": options.cursor, "bad_rows": options.bad_rows}
+            version = collect_source(options.source, options.name, ws.data, **table, **given)
         else:
-            version = add(
-                options.source, options.name, ws.data, note=options.note, tag=options.tag, as_is=options.as_is
-            )
-    import msgspec
-
+            version = add(options.source, options.name, ws.data, as_is=options.as_is, **given)
     emit(options, msgspec.to_builtins(version), _lines(version))
     return 1 if version.state == "draft" else 0
+
+
+def _is_table(options: argparse.Namespace) -> bool:
+    """Whether rows are asked for, and not files as they are."""
+    if options.table or options.query or options.cursor or options.bad_rows:
+        return True
+    if ":" not in options.source:
+        return False
+    from perennial.data.sources import is_address
+
+    return is_address(options.source)
 
 
 def size(count: int) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perennial.cli.names import dataset_at
 from perennial.cli.output import emit, moment, table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from perennial.data.files.tree import Entry
 
 __all__ = ["arguments", "run"]
@@ -48,7 +49,7 @@ def _entries(objects: Path, manifest: str) -> Iterable[Entry]:
 
 
 def _path(entry: Entry) -> dict[str, Any]:
-    from perennial.data.files.tree import LINK
+    from perennial.data.files.kinds import LINK
     from perennial.data.files.walk import shown
 
     told: dict[str, Any] = {"path": shown(entry.path), "kind": KINDS[entry.kind], "size": entry.size}

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from perennial.data.evolution import adopt
-from perennial.data.files.places import Place, now_ns, read_place, write_place
+from perennial.data.files.kinds import EXECUTABLE, FILE
+from perennial.data.files.places import Place, forget_place, now_ns, read_place, write_place
 from perennial.data.files.status import seen_at
 from perennial.data.files.tables import table_parts
-from perennial.data.files.tree import EXECUTABLE, FILE, Change, Entry, Stored, changes, read_tree, write_tree
+from perennial.data.files.tree import Change, Entry, Stored, changes, read_tree, write_tree
 from perennial.data.files.walk import Seen, shown, shown_path, unreadable
 from perennial.data.schema import Schema
 from perennial.errors import DataError, Invalid, NotFound
@@ -74,7 +75,8 @@ def add(
     if is_file and not seen:
         raise NotFound("there is no such file or folder", where=shown(os.fsencode(path)))
     with catalog.objects.until_committed():
-        _take_over(seen, place, catalog.objects)
+        is_named = place is not None and _is_there(place, catalog)
+        _take_over(seen, place, catalog.objects, is_named=is_named)
         _store(seen, where, is_file=is_file, objects=catalog.objects)
         entries = [Entry(each.path, each.kind, each.size, each.content) for each in seen]
         stored = write_tree(entries, catalog.objects.put_many, is_file=is_file)
@@ -87,6 +89,10 @@ def add(
             note=note,
             look=None if as_is else lambda: _rows(where, seen, name, catalog, is_file=is_file),
         )
+    if place is not None and is_named and not _is_there(place, catalog):
+        # The version whose files were taken over was removed meanwhile, and some of them with it.
+        forget_place(catalog.places, place)
+        return add(path, name, catalog, note=note, tag=tag, as_is=as_is)
     if tag:
         catalog.datasets.tag(name=name, tag=tag, version=version.version)
     failpoint(COMMITTED)
@@ -174,6 +180,8 @@ def store_files(paths: Sequence[Path], objects: ObjectStore) -> list[tuple[int, 
     Raises:
         DataError: A file cannot be read, is gone, or changed while it was read.
     """
+    if not paths:
+        return []
     sizes: dict[Path, int] = {}
     small: list[Path] = []
     large: list[Path] = []
@@ -220,18 +228,27 @@ def changed_while_read(path: Path) -> DataError:
     )
 
 
-def _take_over(seen: list[Seen], place: Place | None, objects: ObjectStore) -> None:
-    """Give files that look as they did the digest that they had, as long as the store holds it."""
+def _is_there(place: Place, catalog: Catalog) -> bool:
+    """Whether a version still names the files of a place, so that nobody frees them."""
+    try:
+        return catalog.datasets.get(name=place.name, version=place.version).manifest == place.manifest
+    except NotFound:
+        return False
+
+
+def _take_over(seen: list[Seen], place: Place | None, objects: ObjectStore, *, is_named: bool) -> None:
+    """Give files that look as they did the digest that they had, when it is named, or pinned and there."""
     known = {before.path: before for before in place.seen} if place is not None else {}
-    same: list[tuple[Seen, Seen]] = []
     for now in seen:
         before = known.get(now.path)
         if before is not None and now.kind in (FILE, EXECUTABLE) and now.is_as(before):
-            same.append((now, before))
-    missing = set(objects.pin([Digest(before.content.hex()) for _, before in same]))
-    for now, before in same:
-        if not missing or Digest(before.content.hex()) not in missing:
             now.content = before.content
+    if not is_named:
+        kept = [Digest(now.content.hex()) for now in seen if now.kind in (FILE, EXECUTABLE) and now.content]
+        missing = {bytes.fromhex(digest) for digest in objects.pin(kept)}
+        for now in seen:
+            if now.kind in (FILE, EXECUTABLE) and now.content in missing:
+                now.content = b""
 
 
 def _store(seen: list[Seen], where: Path, *, is_file: bool, objects: ObjectStore) -> None:

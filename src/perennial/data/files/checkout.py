@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from perennial.data.files.kinds import EXECUTABLE, FILE, FOLDER, LINK
 from perennial.data.files.places import Place, now_ns, read_place, write_place
 from perennial.data.files.status import digest_at, seen_at
-from perennial.data.files.tree import EXECUTABLE, FILE, FOLDER, LINK, Entry, entries_of, read_tree
+from perennial.data.files.tree import Entry, entries_of, read_tree
 from perennial.data.files.walk import Seen, shown
 from perennial.data.manifest import TableManifest
 from perennial.errors import Conflict, Corrupt, DataError, Invalid
@@ -161,6 +162,12 @@ class _Writer:
             for _ in threads.map(lambda share: self._files(share, put), shares):
                 pass
 
+    def require(self, entries: Iterable[Entry]) -> None:
+        """Raise NotFound when the bytes of an entry are not there."""
+        for entry in entries:
+            if entry.digest is not None and not self._objects.has(entry.digest):
+                self._objects.size(entry.digest)
+
     def _files(self, files: list[tuple[Entry, bytes]], put: Callable[[bytes, bytes, int], None]) -> None:
         for entry, path in files:
             digest = Digest(entry.content.hex())
@@ -225,6 +232,7 @@ def _update(
         )
     if not is_file:
         _refuse_same_names(entries, where)
+    write.require(plan.write)
     _remove(folder, plan.remove)
     failpoint(REMOVED)
     write(os.fsencode(folder), plan.write, is_new=False)

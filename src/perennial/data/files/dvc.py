@@ -20,8 +20,9 @@ import msgspec
 from msgspec import Struct
 
 from perennial.data.files.add import commit_tree, store_files
+from perennial.data.files.kinds import EXECUTABLE, FILE
 from perennial.data.files.tables import scan_entries
-from perennial.data.files.tree import EXECUTABLE, FILE, Entry, write_tree
+from perennial.data.files.tree import Entry, write_tree
 from perennial.errors import Corrupt, DataError, NotFound, PerennialError
 
 if TYPE_CHECKING:
@@ -179,11 +180,13 @@ def _read(path: Path) -> Iterator[tuple[str, _Out]]:
         if text.startswith("- ") and keys in (-1, indent + 2):
             outs.append({})
             text, indent, keys = text[2:].lstrip(" "), indent + 2, indent + 2
+        if not outs:
+            raise ValueError(f"line {text[:80]!r} is not understood")
         if indent > keys:  # a long scalar goes on, or something within what we do not need
             outs[-1][last] = f"{outs[-1].get(last, '')} {text}".strip()
             continue
         last, colon, value = text.partition(":")
-        if not colon or not outs or indent != keys:
+        if not colon or indent != keys:
             raise ValueError(f"line {text[:80]!r} is not understood")
         outs[-1][last] = value.strip()
     for out in outs:

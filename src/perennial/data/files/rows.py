@@ -37,7 +37,7 @@ def look_at(scan: Scan, name: str, catalog: Catalog) -> Rows:
     """
     accepted = catalog.schemas.get(name=name)
     try:
-        schema = infer(scan.table())
+        schema = infer(scan)
         if accepted is None:
             return Rows(rows=scan.count(), schema=schema, violations=[])
         found = validate(scan, accepted.schema)

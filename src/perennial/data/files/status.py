@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from perennial.data.files.kinds import EXECUTABLE, FILE
 from perennial.data.files.places import Place, now_ns, write_place
-from perennial.data.files.tree import EXECUTABLE, FILE
 from perennial.data.files.walk import Seen, look, unreadable, walk
 from perennial.errors import NotFound
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from perennial.data.files.tree import EXECUTABLE, FILE, Entry, entries_of, read_tree
+from perennial.data.files.kinds import EXECUTABLE, FILE
+from perennial.data.files.tree import Entry, entries_of, read_tree
 from perennial.data.formats import Format, format_of
 from perennial.errors import DataError
 from perennial.store.files import LocalFiles

@@ -14,15 +14,12 @@ from zlib import crc32
 import msgspec
 from msgspec import Struct
 
+from perennial.data.files.kinds import EXECUTABLE, FILE, FOLDER
 from perennial.errors import Corrupt
 from perennial.store.hashing import digest_of
 from perennial.types import Digest
 
 __all__ = [
-    "EXECUTABLE",
-    "FILE",
-    "FOLDER",
-    "LINK",
     "Change",
     "Entry",
     "Get",
@@ -35,8 +32,6 @@ __all__ = [
     "read_tree",
     "write_tree",
 ]
-
-FILE, EXECUTABLE, LINK, FOLDER = range(4)  # kinds of entries; of folders only the empty ones have an entry
 
 LEAST, MOST = 128, 4096  # entries of a page, at least and at most
 CUT = 511  # a page ends behind a path whose checksum has none of these bits: after 512 entries on average

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from perennial.data.files.tree import EXECUTABLE, FILE, FOLDER, LINK
+from perennial.data.files.kinds import EXECUTABLE, FILE, FOLDER, LINK
 from perennial.errors import DataError, NotFound
 
 __all__ = ["IGNORE_FILE", "Seen", "look", "shown", "shown_path", "unreadable", "walk"]
@@ -70,7 +70,12 @@ def walk(root: Path, *, leave_out: Path | None = None) -> list[Seen]:
                     if is_folder:
                         if left_out is None or (entry.name, entry.inode()) != left_out:
                             folders.append(entry.path + b"/")
-                    elif (seen := _seen(path, entry.path, entry.stat(follow_symlinks=False))) is not None:
+                        continue
+                    told = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(mode := told.st_mode):  # written out: most of the time goes here
+                        kind = EXECUTABLE if mode & stat.S_IXUSR else FILE
+                        found.append(Seen(path, kind, told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino))
+                    elif (seen := _seen(path, entry.path, told)) is not None:
                         found.append(seen)
             if is_empty and len(folder) > start:
                 found.append(Seen(folder[start:-1], FOLDER, 0, 0, 0, 0))
