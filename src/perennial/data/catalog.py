@@ -9,20 +9,24 @@ the room, which does the work.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perennial.data.datasets import Datasets, DatasetVersion
+from perennial.data.dataset import Dataset
+from perennial.data.datasets import Datasets
 from perennial.data.remotes import Remotes
 from perennial.data.schemas import Schemas
+from perennial.errors import NotFound
 
 if TYPE_CHECKING:
     from perennial.clock import Clock
+    from perennial.data.remote.push import Pushed
     from perennial.data.scan import Scan
     from perennial.store.objects import ObjectStore
     from perennial.store.workspace_folder import WorkspaceFolder
 
-__all__ = ["Catalog", "Dataset"]
+__all__ = ["Catalog"]
 
 
 class Catalog:
@@ -94,19 +98,45 @@ class Catalog:
             self.datasets.get(name=what)  # says that there is none
         return [scan_version(version, self.objects, self.scratch) for version in reversed(versions)]
 
-    def __iter__(self) -> Any:
+    def add(self, what: Any, name: str, *, note: str = "", tag: str | None = None) -> Dataset:
+        """Make a version of a file or folder as it is, or of the rows of a frame, a lazy plan or a source.
+
+        Raises:
+            NotFound, DataError, Refused: It cannot be read, or is no version that this dataset may have.
+        """
+        if isinstance(what, str | Path):
+            from perennial.data.files.add import add
+
+            return Dataset(self, add(what, name, self, note=note, tag=tag))
+        from perennial.data.collect import collect
+
+        version = collect(what, name=name, rooms=self, note=note)
+        if tag is not None:
+            self.datasets.tag(name=name, tag=tag, version=version.version)
+        return Dataset(self, version)
+
+    def push(self, *names: str, to: str) -> Pushed:
+        """Send versions (NAME or NAME@VERSION) to a remote, by its name or address."""
+        from perennial.data.remote.push import push
+
+        return push(self, [self[name].version for name in names or tuple(self)], self._address(to))
+
+    def pull(self, name: str | None = None, *, version: int | str | None = "latest", source: str) -> list[Dataset]:
+        """Get a dataset's version, or the newest of all datasets, from a remote, by its name or address."""
+        from perennial.data.remote.pull import pull
+
+        return [Dataset(self, found) for found in pull(self, self._address(source), name, version)]
+
+    def _address(self, remote: str) -> str:
+        if "://" in remote:
+            return remote
+        known = {found.name: found.url for found in self.remotes.list()}
+        if remote not in known:
+            raise NotFound(f"there is no remote {remote!r}", remedy=f"there are: {', '.join(known) or 'none'}")
+        return known[remote]
+
+    def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(version.name for version in self.datasets.list()))
 
     def __repr__(self) -> str:
-        return f"<datasets: {', '.join(self)}>"
-
-
-class Dataset:
-    """One version of a dataset, with what can be done with it."""
-
-    def __init__(self, catalog: Catalog, version: DatasetVersion) -> None:
-        self.catalog = catalog
-        self.version = version
-
-    def __repr__(self) -> str:
-        return f"<dataset {self.version.name}@{self.version.version}: {self.version.rows} rows>"
+        return f"<datasets: {', '.join(self) or 'none yet'}>"
