@@ -51,10 +51,9 @@ def infer(what: pa.Table | Scan, *, target: str | None = None, relations: bool =
         seen = [_Seen(name, reading.type) for name, reading in table.read.items()]
         rows = 0
         for _, plan in table.pieces(list(table.read)):
-            frame = plan.collect()
-            rows += frame.height
             for one in seen:
-                one.take(frame[one.name])
+                one.take(plan.select(one.name).collect().to_series())
+            rows += plan.select(pl.len()).collect().item()
         columns = [one.column(rows, table, is_target=one.name == target) for one in seen]
     if not relations or not rows:
         return Schema(columns=columns)

@@ -16,6 +16,7 @@ __all__ = ["InferredTexts"]
 MAX_TEXTS = 10_000  # different texts that are held
 LOOK_ROWS = 1 << 16  # of the first piece, in which forms are looked for
 _ALWAYS = frozenset({"nan", "null"})  # words that nobody writes for anything else
+LONGEST = max(map(len, MARKERS)) + 2  # with a space on each side
 _COUNT = "\1count"
 
 
@@ -36,14 +37,16 @@ class InferredTexts:
         texts = values.drop_nulls().alias("text")
         if not len(texts):
             return
-        bare = texts.filter(_may_stand(texts))
         if self.patterns is None:
             found = patterns(encode(pl.DataFrame([texts.head(LOOK_ROWS)]))[0])
             self.patterns = found if all("[0-9]" in one for one in found) else []  # of words any form may come
         if self.patterns:
-            fits = texts.str.contains(f"^(?:{'|'.join(self.patterns)})$") | _may_stand(texts)
-            self.patterns = self.patterns if fits.all() else []
-        more = (texts if self._forms is None else bare).value_counts(name=_COUNT)
+            others = texts.filter(~texts.str.contains(f"^(?:{'|'.join(self.patterns)})$"))
+            self.patterns = self.patterns if _may_stand(others).all() else []
+        if self._forms is not None:
+            texts = texts.filter(texts.str.len_bytes() <= LONGEST)
+            texts = texts.filter(_may_stand(texts))
+        more = texts.value_counts(name=_COUNT)
         self._held = pl.concat([self._held, more]).group_by("text").agg(pl.col(_COUNT).sum())
         if self._held.height > MAX_TEXTS:
             may_stand = _may_stand(self._held["text"])

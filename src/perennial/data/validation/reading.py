@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import polars as pl
 
@@ -56,7 +55,7 @@ class Reading:
 def readings(table: Scan, columns: Sequence[Column]) -> dict[str, Reading]:
     """Each column of the table, as the schema's columns want it read."""
     known = {column.name: column for column in columns}
-    dtypes = cast(pl.DataFrame, pl.from_arrow(table.schema.empty_table())).schema
+    dtypes = pl.Schema(table.schema)
     is_text = table.format in ("csv", "jsonl")
     return {name: _reading(name, kind, dtypes[name], known.get(name), is_text) for name, kind in table.types().items()}
 

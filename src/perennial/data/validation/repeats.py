@@ -18,7 +18,7 @@ from perennial.data.validation.pieces import Piece
 __all__ = ["Repeats"]
 
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
-VALUES = 1 << 23  # hashes sorted at a time: 64 MB
+VALUES = 1 << 24  # hashes sorted at a time: 128 MB
 PASSES = 8  # beyond which memory grows instead: a byte for each row
 FEW = 10_000  # rows up to which values are compared and not only their hashes
 _HASH = "\1hash"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import polars as pl
 
@@ -64,7 +64,7 @@ class Table:
 
     def empty(self) -> pl.DataFrame:
         """No rows, with the columns and types that the pieces have."""
-        plan = cast(pl.DataFrame, pl.from_arrow(self.scan.schema.empty_table())).lazy()
+        plan = pl.DataFrame(schema=pl.Schema(self.scan.schema)).lazy()
         return plan.select(reading.value for reading in self.read.values()).collect()
 
 
