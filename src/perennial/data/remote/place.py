@@ -73,7 +73,7 @@ class Place:
                 raise NotFound("there is no such folder", where=url, remedy="push to it first, or mend the address")
         self._store = self._telling("opened", lambda: self._open(parts.scheme, parts.netloc, parts.path.strip("/")))
 
-    def put(self, name: str, data: bytes, *, once: bool = False) -> bool:
+    def put(self, name: str, data: bytes | bytearray, *, once: bool = False) -> bool:
         """Write bytes under a name, all or nothing. `once`: only when nothing has it; says whether it was written."""
         try:
             self._telling(

@@ -138,8 +138,8 @@ class _Sending:
         self._dry_run = dry_run
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="push")
         self._on_the_way: set[Future[tuple[str, list[Entry]]]] = set()
-        self._filling: list[tuple[bytes, bytes, bytes]] = []
-        self._filled_bytes = 0
+        self._entries: list[Entry] = []  # of the bundle that is being filled
+        self._filled = bytearray()
         self._queued: set[bytes] = set()
         self._parts: dict[bytes, list[tuple[bytes, int]]] = {}
         self._total_bytes = 0
@@ -229,9 +229,9 @@ class _Sending:
         self.sent_bytes += len(payload)
         if self._dry_run:
             return
-        self._filling.append((kind, raw, payload))
-        self._filled_bytes += len(payload)
-        if self._filled_bytes >= BUNDLE_BYTES:
+        self._entries.append(Entry(kind, raw, len(self._filled), len(payload)))
+        self._filled += payload
+        if len(self._filled) >= BUNDLE_BYTES:
             self._depart()
 
     def _pass(self, size: int) -> None:
@@ -242,9 +242,12 @@ class _Sending:
         """Send the bundle that is filled now, when there is room for one more on the way."""
         while len(self._on_the_way) >= PARALLEL:
             self._await(FIRST_COMPLETED)
-        if self._filling:
-            filled, self._filling, self._filled_bytes = self._filling, [], 0
-            self._on_the_way.add(self._pool.submit(self._stock.add, filled, lambda what: failpoint(_REACHED[what])))
+        if self._entries:
+            entries, filled, self._entries, self._filled = self._entries, self._filled, [], bytearray()
+            self._on_the_way.add(self._pool.submit(self._send, entries, filled))
+
+    def _send(self, entries: list[Entry], filled: bytearray) -> tuple[str, list[Entry]]:
+        return self._stock.add(entries, filled, lambda what: failpoint(_REACHED[what])), entries
 
     def _arrived(self) -> None:
         """Return when all that was added is there."""

@@ -115,20 +115,15 @@ class Stock:
         fetched = {one.entry.digest: payload for batch in self._fetch(near, must=False) for one, payload in batch}
         return fetched if digest in fetched else {digest: self.piece(digest)}
 
-    def add(self, entries: list[tuple[bytes, bytes, bytes]], reached: Callable[[str], None]) -> tuple[str, list[Entry]]:
-        """Send a bundle of payloads (kind, digest, bytes), then its index; `reached` is told of both."""
-        offset = 0
-        index: list[Entry] = []
-        for kind, digest, payload in entries:
-            index.append(Entry(kind, digest, offset, len(payload)))
-            offset += len(payload)
-        data = write_index(index)
+    def add(self, entries: Iterable[Entry], payload: bytearray, reached: Callable[[str], None]) -> str:
+        """Send a bundle, then its index; `reached` is told of both. Gives the bundle's name."""
+        data = write_index(entries)
         bundle = digest_of(data)
-        self._place.put(bundle_path(bundle), b"".join(payload for _, _, payload in entries))
+        self._place.put(bundle_path(bundle), payload)
         reached("bundle")
         self._place.put(index_path(bundle), data)
         reached("index")
-        return bundle, index
+        return bundle
 
     def _all_entries(self, bundles: Iterable[str]) -> Iterator[tuple[str, list[Entry]]]:
         return in_order(lambda bundle: (bundle, self._entries(bundle)), bundles)
@@ -182,7 +177,8 @@ class Stock:
                 if must:
                     raise self._lacks(span[0].entry.digest)
                 return []
-            cut = [(one, data[one.entry.offset - start :][: one.entry.length]) for one in span]
+            at = [(one, one.entry.offset - start) for one in span]
+            cut = [(one, data[begin : begin + one.entry.length]) for one, begin in at]
             sound = [(one, payload) for one, payload in cut if _is_sound(one.entry, payload)]
             if len(sound) == len(span):
                 return sound
