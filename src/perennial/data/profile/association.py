@@ -75,7 +75,8 @@ class TargetRelation(NamedTuple):
 def associations(profile: Profile) -> Associations:
     """Every pair of columns that can be compared; of a wide table, of its first 40 such columns."""
     frame = profile.sample.frame()
-    usable = [column for column in profile.columns if _is_usable(column, frame)]
+    sampled = set(frame.columns)
+    usable = [column for column in profile.columns if _is_usable(column, sampled)]
     chosen = usable[:MOST]
     names = [column.name for column in chosen]
     matrix, pearson = np.full((len(names), len(names)), np.nan), np.full((len(names), len(names)), np.nan)
@@ -124,8 +125,9 @@ def target_relations(profile: Profile) -> list[TargetRelation]:
         names = sorted(names[:CLASSES]) + (["other"] if len(names) > CLASSES else [])
         numbers, classes = None, _codes(told, names)
     found: list[TargetRelation] = []
+    sampled = set(known.columns)
     for column in profile.columns:
-        if column.name == profile.target or not _is_usable(column, known):
+        if column.name == profile.target or not _is_usable(column, sampled):
             continue
         labels, groups = _grouped(known[column.name], column)
         if numbers is not None:
@@ -142,8 +144,8 @@ def target_relations(profile: Profile) -> list[TargetRelation]:
     return sorted(found, key=lambda relation: -(relation.strength if math.isfinite(relation.strength) else -1))
 
 
-def _is_usable(column: ColumnProfile, frame: pl.DataFrame) -> bool:
-    if column.name not in frame.columns or column.kind == "other" or column.n_distinct < 2:
+def _is_usable(column: ColumnProfile, sampled: set[str]) -> bool:
+    if column.name not in sampled or column.kind == "other" or column.n_distinct < 2:
         return False
     # Texts that are nearly all different, such as names and keys, have no groups to compare.
     return column.kind != "text" or column.n_distinct <= max(CATEGORIES, 0.2 * column.present)

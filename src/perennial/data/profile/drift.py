@@ -135,7 +135,8 @@ class _Table:
             return
         whole = bounded_batches(self._source, columns) if self._frame is None else self._frame.iter_slices(BATCH_ROWS)
         for batch in whole:
-            yield batch.select(plain(name, batch.schema[name]) for name in columns)
+            schema = batch.schema  # made anew each time it is asked for
+            yield batch.select([plain(name, schema[name]) for name in columns])
 
     def sampled(self, columns: Sequence[str]) -> pl.DataFrame:
         sampler = Sampler(SAMPLE, [0])

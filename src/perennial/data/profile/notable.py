@@ -37,7 +37,8 @@ def notes(profile: Profile, found: Associations) -> list[Note]:
     told: list[Note] = []
     if profile.rows == 0:
         return [Note(10, "", "there are no rows")]
-    texts = profile.sample.frame()
+    frame = profile.sample.frame()
+    texts = {name: frame[name] for name, kind in frame.schema.items() if kind == pl.String}
     for column in profile.columns:
         told += _of_column(column, texts)
     share = profile.repeats.share
@@ -56,7 +57,7 @@ def notes(profile: Profile, found: Associations) -> list[Note]:
     return sorted(told, key=lambda note: (-note.weight, note.column))
 
 
-def _of_column(column: ColumnProfile, sample: pl.DataFrame) -> list[Note]:
+def _of_column(column: ColumnProfile, sample: dict[str, pl.Series]) -> list[Note]:
     name, rows, told = column.name, column.rows, list[Note]()
     if column.missing == rows:
         return [Note(9, name, "has no value at all")]
@@ -86,7 +87,7 @@ def _of_column(column: ColumnProfile, sample: pl.DataFrame) -> list[Note]:
     return told
 
 
-def _of_text(column: ColumnProfile, sample: pl.DataFrame) -> list[Note]:
+def _of_text(column: ColumnProfile, sample: dict[str, pl.Series]) -> list[Note]:
     told: list[Note] = []
     counted = zip(column.frequent.values, column.frequent.counts, strict=True)
     stand_ins = [(str(value), count) for value, count in counted if _STANDS_IN.match(str(value))]
@@ -99,7 +100,7 @@ def _of_text(column: ColumnProfile, sample: pl.DataFrame) -> list[Note]:
         told.append(Note(1, column.name, "has nearly as many values as rows: a name, a key or free text"))
     elif column.n_distinct > 50:
         told.append(Note(2, column.name, f"has {column.n_distinct:,} different values"))
-    if column.name in sample.columns:
+    if column.name in sample:
         present = sample[column.name].drop_nulls()
         numbers = present.filter(present.str.contains(_NUMBER.pattern))
         if len(present) and len(numbers) >= 0.95 * len(present):

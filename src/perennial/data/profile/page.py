@@ -20,7 +20,7 @@ from perennial.data.profile.association import Pair, TargetRelation, association
 from perennial.data.profile.charts import distribution, drift_chart, heat_map, target_chart
 from perennial.data.profile.columns import ColumnProfile
 from perennial.data.profile.drift import ColumnDrift
-from perennial.data.profile.notable import Note, notes
+from perennial.data.profile.notable import notes
 from perennial.data.profile.profiles import Profile
 from perennial.data.profile.words import figure, megabytes, of_value, of_values, percent
 
@@ -87,7 +87,14 @@ def _body(
     relations = target_relations(profile)
     told = notes(profile, found)
     others = {column.name: column for column in against.columns} if against else {}
-    cards = [_card(column, place, others.get(column.name), told) for place, column in enumerate(profile.columns)]
+    places = {column.name: place for place, column in enumerate(profile.columns)}
+    by_column: dict[str, list[str]] = {}
+    for note in told:
+        by_column.setdefault(note.column, []).append(note.says)
+    cards = [
+        _card(column, places[column.name], others.get(column.name), by_column.get(column.name, []))
+        for column in profile.columns
+    ]
     text = (
         _environment()
         .get_template("body.html")
@@ -97,7 +104,7 @@ def _body(
             title=title or profile.name,
             anchors=anchors,
             overview=_overview(profile, against),
-            notes=[(note, _place(profile, note)) for note in told],
+            notes=[(note, places.get(note.column)) for note in told],
             shown=NOTES,
             cards=cards,
             heat=heat_map(found) if len(found.names) > 1 else "",
@@ -112,11 +119,6 @@ def _body(
         )
     )
     return Markup(text)  # noqa: S704  made by our template, which escapes
-
-
-def _place(profile: Profile, note: Note) -> int | None:
-    names = [column.name for column in profile.columns]
-    return names.index(note.column) if note.column else None
 
 
 def _overview(profile: Profile, against: Profile | None) -> list[tuple[str, str, str]]:
@@ -136,7 +138,7 @@ def _overview(profile: Profile, against: Profile | None) -> list[tuple[str, str,
     return list(zip(labels, of(profile), before, strict=True))
 
 
-def _card(column: ColumnProfile, place: int, against: ColumnProfile | None, told: Sequence[Note]) -> Card:
+def _card(column: ColumnProfile, place: int, against: ColumnProfile | None, told: list[str]) -> Card:
     chart = distribution(column, against)
     before = dict(_figures(against)) if against else {}
     figures = [(label, value, before.get(label, "")) for label, value in _figures(column)]
@@ -155,8 +157,7 @@ def _card(column: ColumnProfile, place: int, against: ColumnProfile | None, told
         if frequent.is_complete or count > frequent.slack
     ]
     caption = "length in characters" if column.kind == "text" and "distribution of length" in chart else ""
-    mine = [note.says for note in told if note.column == column.name]
-    return Card(column, place, chart, caption, figures, shares, listed if column.n_distinct > 1 else [], mine)
+    return Card(column, place, chart, caption, figures, shares, listed if column.n_distinct > 1 else [], told)
 
 
 def _figures(column: ColumnProfile) -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ from perennial.errors import DataError, NotFound
 
 __all__ = ["Profile", "bounded_batches", "profile"]
 
-BATCH_BYTES = 16 << 20  # of the values of a batch: what bounds memory when rows are wide
+BATCH_BYTES = 8 << 20  # of the values of a batch: what bounds memory when rows are wide
 FIRST_ROWS = 256  # that tell how wide a row is; also the fewest of a batch
 HASHING = f"polars {pl.__version__}"  # hashes of texts and rows agree within one version of polars
 THREADS = min(8, os.cpu_count() or 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -60,7 +61,7 @@ class Sampler:
             chosen = np.flatnonzero(tags < np.partition(self._tags, self._size - 1)[self._size - 1])
         else:
             chosen = np.argsort(tags)[: self._size]
-        self._take(frame[chosen].select(_light(frame.schema)), tags[chosen])
+        self._take(_own(frame[chosen].select(_light(frame.schema))), tags[chosen])
 
     def merge(self, sample: Sample) -> None:
         self._take(sample.frame(), sample.tags)
@@ -126,6 +127,11 @@ class Repeats(Struct, eq=False):
 
     def _follows(self, hashes: Hashes) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         return hashes >> np.uint64(64 - self.zeros) == 0 if self.zeros else np.ones(hashes.size, np.bool_)
+
+
+def _own(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows in memory of their own: a text cut or taken from a column would keep all of that column in memory."""
+    return cast(pl.DataFrame, pl.from_arrow(frame.to_arrow(compat_level=pl.CompatLevel.oldest())))
 
 
 def _light(schema: pl.Schema) -> Iterator[pl.Expr]:

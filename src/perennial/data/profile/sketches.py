@@ -80,9 +80,9 @@ class Distinct(Struct, eq=False):
     def estimate(self) -> float:
         bits = 64 - REGISTER_BITS
         counts = np.bincount(self.registers, minlength=bits + 2)
-        total = REGISTERS * _tau(1 - counts[bits + 1] / REGISTERS)
-        for rank in range(bits, 0, -1):
-            total = 0.5 * (total + counts[rank])
+        ranks = np.arange(1, bits + 1)
+        total = float(np.ldexp(counts[1 : bits + 1].astype(np.float64), -ranks).sum())
+        total += math.ldexp(REGISTERS * _tau(1 - counts[bits + 1] / REGISTERS), -bits)
         total += REGISTERS * _sigma(counts[0] / REGISTERS)
         return 0.0 if math.isinf(total) else float(REGISTERS * REGISTERS / (2 * math.log(2) * total))
 

@@ -12,6 +12,8 @@ from perennial.data.reading import Part, Stamp, opened, readable
 
 __all__ = ["arrow_schema", "parquet_rows", "parquet_schema", "read_arrow", "read_parquet"]
 
+_BUFFER_BYTES = 1 << 20  # of each column's bytes that are in memory at a time
+
 
 def parquet_schema(part: Part) -> pa.Schema:
     """Columns and types."""
@@ -28,7 +30,8 @@ def parquet_rows(part: Part) -> int:
 def read_parquet(part: Part, columns: Sequence[str] | None, rows: int, stamp: Stamp | None) -> Iterator[pa.Table]:
     """The rows in pieces."""
     with readable(part, "Parquet", stamp):
-        file = pq.ParquetFile(_source(part))
+        # Otherwise pyarrow reads ahead of what is asked for, up to the whole file, and keeps it.
+        file = pq.ParquetFile(_source(part), pre_buffer=False, buffer_size=_BUFFER_BYTES)
         for batch in file.iter_batches(batch_size=rows, columns=None if columns is None else list(columns)):
             yield pa.Table.from_batches([batch])
 
