@@ -44,3 +44,11 @@ def test_what_is_not_there_is_wrong_use_with_a_remedy(
     assert said.code == 2
     assert not (table.parent / "wages.html").exists()
     assert "NotFound: " in said.err
+
+
+def test_a_dataset_is_named_with_its_version(perennial: Perennial, table: Path) -> None:
+    assert perennial("data", "add", "wages.parquet", "wages").code == 0
+    said = perennial("data", "profile", "wages@1", "--against", "later.parquet", "--json")
+    assert said.code == 0, said.err
+    assert (said.json["page"], said.json["name"], said.json["rows"]) == ("wages-1.html", "wages@1", 200)
+    assert "wages@1" in (table.parent / "wages-1.html").read_text()
