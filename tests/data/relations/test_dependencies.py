@@ -155,3 +155,12 @@ def test_a_measured_number_determines_nothing_that_it_merely_goes_with() -> None
     kind = rng.integers(5, size=3000)
     frame = pl.DataFrame({"output": (kind + rng.integers(1, 200, size=3000) / 201), "kind": texts(kind, "k")})
     assert found(frame) == set()
+
+
+def test_two_columns_of_which_one_alone_tells_nothing_are_found() -> None:
+    # A deduction for singles that depends on the state: "married" alone says nothing of its amount.
+    rng = np.random.default_rng(0)
+    state, married = rng.integers(40, size=4000), rng.integers(2, size=4000)
+    amount = np.where(married == 1, 0, 100 + state * 50)
+    frame = pl.DataFrame({"state": texts(state, "s"), "married": texts(married, "m"), "amount": amount})
+    assert ("state", "married", "amount") in found(frame)

@@ -18,7 +18,7 @@ MIN_ROWS = 100
 
 
 def missing_values(columns: Sequence[Texts]) -> Iterator[Finding]:
-    """A table writes a missing value in one way: with nothing at all if it does so in earnest, else as most often."""
+    """A table writes a missing value in one way; what stands for one in another way is told."""
     norm = _norm(columns)
     for index, column in enumerate(columns):
         is_norm = (column.values == norm).to_numpy()
@@ -35,11 +35,11 @@ def missing_values(columns: Sequence[Texts]) -> Iterator[Finding]:
 
 
 def _norm(columns: Sequence[Texts]) -> str:
+    """The way in which most columns write it that have more than a few missing values."""
     ways: Counter[str] = Counter()
-    earnest: set[str] = set()  # stands in more than a few rows of some column
+    rows: Counter[str] = Counter()
     for column in columns:
         for code in np.flatnonzero(column.is_missing).tolist():
-            ways[column.values[code]] += int(column.counts[code])
-            if column.counts[code] > RARE * len(column.codes):
-                earnest.add(column.values[code])
-    return max(ways, key=lambda way: (way in earnest, not way, ways[way], way), default="")
+            rows[column.values[code]] += int(column.counts[code])
+            ways[column.values[code]] += bool(column.counts[code] > RARE * len(column.codes))
+    return max(rows, key=lambda way: (ways[way], rows[way], not way, way), default="")
