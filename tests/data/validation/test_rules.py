@@ -243,3 +243,23 @@ def test_user_checks_are_expressions_over_the_table_or_functions_of_rows() -> No
 def test_a_user_check_that_fails_itself_is_named(check: UserCheck, error: type[Exception]) -> None:
     with pytest.raises(error, match="'c'"):
         found_in(TIPS, TIPS_SCHEMA, checks=[check])
+
+
+@pytest.mark.parametrize(
+    "values, shown",
+    [
+        ([[1], [2, 3]], "[2, 3]"),
+        ([{"a": 1}, {"a": 2}], "{'a': 2}"),
+        ([b"\xff", b"\xfe"], "b'\\xfe'"),
+        ([dt.timedelta(1), dt.timedelta(2)], "2 days, 0:00:00"),
+        ([dt.time(1), dt.time(2)], "02:00:00"),
+    ],
+)
+def test_values_of_any_type_are_shown(values: list[Any], shown: str) -> None:
+    table = pa.table({"x": values + values})
+    (twice,) = validate(
+        table, Schema(columns=[Column(name="x", type=str(table.schema.types[0]), unique=True)])
+    ).violations
+    assert (twice.count, twice.values[1]) == (2, shown)
+    (other,) = validate(table, Schema(columns=[Column(name="x", type="string")])).violations
+    assert (other.kind, other.values[1]) == ("type", shown)

@@ -377,7 +377,13 @@ def _counted(count: int, noun: tuple[str, str]) -> str:
 
 
 def _text(name: str) -> pl.Expr:
-    return pl.col(name).cast(pl.String).fill_null("missing")
+    return pl.col(name).map_batches(_as_text, return_dtype=pl.String, is_elementwise=True).fill_null("missing")
+
+
+def _as_text(values: pl.Series) -> pl.Series:
+    if values.dtype.is_nested() or values.dtype == pl.Binary or values.dtype == pl.Duration:
+        return pl.Series(values.name, [None if value is None else str(value) for value in values.to_list()], dtype=pl.String)
+    return values.cast(pl.String)
 
 
 def _figure(value: float | str | None) -> str:

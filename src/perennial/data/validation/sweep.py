@@ -97,7 +97,7 @@ def _fetch(plan: pl.LazyFrame, first: int, rule: Rule, broken: Broken, examples:
     if rule.shown is None:
         broken.rows += bad.select(_ROW).head(wanted).collect().to_series().to_list()
         return
-    shown = bad.select(_ROW, rule.shown.alias(_SHOWN))
+    shown = (bad if rule.different else bad.head(wanted)).select(_ROW, rule.shown.alias(_SHOWN))
     if rule.different:
         shown = shown.filter(~pl.col(_SHOWN).is_in(sorted(broken.kinds))).unique(_SHOWN, keep="first").sort(_ROW)
     rows, values = shown.head(wanted).collect().get_columns()

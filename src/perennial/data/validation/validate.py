@@ -231,7 +231,7 @@ def _of_whole(table: Table, check: UserCheck, holds: pl.Expr, rows: int, example
         seen = Broken(count=int(bad.select(pl.len()).collect(engine="streaming").item()))
         if not seen.count:
             return []
-        first = bad.select("\1row", *([] if rule.shown is None else [rule.shown.alias("\1shown")])).head(examples)
+        first = bad.head(examples).select("\1row", *([] if rule.shown is None else [rule.shown.alias("\1shown")]))
         seen.rows, *shown = (column.to_list() for column in first.collect(engine="streaming").get_columns())
         seen.values = shown[0] if shown else []
         return [violation(rule, seen, rows)]
