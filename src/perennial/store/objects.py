@@ -8,29 +8,39 @@ records that name them.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from perennial.errors import Corrupt, Invalid, NotFound, ReadOnly
+from perennial.store import outside
 from perennial.store.files import Files, LocalFiles, is_lasting, store_error
 from perennial.store.hashing import digest_of, new_hasher
 from perennial.store.held import held
-from perennial.store.packed import Found, Packed
+from perennial.store.packed import Copy, Found, Packed, Run
 from perennial.store.packs import CHUNK, LIST, OBJECT, Payload
 from perennial.store.pins import Pins
-from perennial.store.whole import Whole, read_blocks
+from perennial.store.source import Stored, Unread, blocks_of, read_small, read_steadily, unread
+from perennial.store.whole import BLOCK_BYTES, Whole, read_blocks
 from perennial.types import Digest
 
-__all__ = ["ObjectStore", "chunks_of", "digest_of"]
+if TYPE_CHECKING:
+    from perennial.store.ahead import Behind
+
+__all__ = ["Copy", "ObjectStore", "Stored", "chunks_of", "digest_of"]
 
 SMALL_BYTES = 256 << 10  # up to this size an object goes into a pack
 BATCH, BATCH_BYTES = 1024, 8 << 20  # objects that are pinned and appended together
+WRITERS = 3  # threads that write files out: one hashes while another waits for the file system
+AHEAD = 8  # chunks that are cut or read before they are needed
 CHUNKED_BYTES = 16 << 20  # from this size on an opaque object becomes a list of chunks
 TABLE_MAGIC = (b"PAR1", b"ARROW1")  # tables are versioned as manifests of files, never chunked as well
 
@@ -74,20 +84,48 @@ class ObjectStore:
         return digests
 
     def put_file(self, path: Path) -> Digest:
-        """Store a file. What is stored is what was hashed, even when the file changes meanwhile.
+        """Store a file.
 
         Raises:
             NotFound: There is no such file.
+            DataError: It cannot be read, or changes while it is read.
             StoreError, ReadOnly: As for `put`.
         """
         if not path.is_file():
             raise NotFound("there is no such file", where=str(path))
-        with self.writing(), open(path, "rb") as source:
-            size = source.seek(0, 2)
-            source.seek(0)
-            if size <= SMALL_BYTES:
-                return self.put(source.read())
-            return self._put_large(read_blocks(source), size)
+        (stored,) = self.put_files((path,))
+        return stored.digest
+
+    def put_files(self, paths: Iterable[str | bytes | os.PathLike[str]]) -> Generator[Stored]:
+        """Store many files, and tell of each what it was when it was read, in order.
+
+        All are on disk when this has told of the last one.
+
+        Raises:
+            DataError: Some cannot be read, or change while they are read; names them. All others are stored.
+            StoreError, ReadOnly: As for `put`.
+        """
+        failed: list[tuple[bytes, Unread]] = []
+        with self.writing(), self._batch(OBJECT) as small, self.whole.batch() as whole:
+
+            def read(descriptor: int, size: int) -> bytes | Digest:
+                if size > SMALL_BYTES:
+                    return self._put_large(blocks_of(descriptor, size, BLOCK_BYTES), size, whole.add)
+                return read_small(descriptor, size)
+
+            for path in map(os.fsencode, paths):
+                try:
+                    content, told = read_steadily(path, read)
+                except Unread as error:
+                    failed.append((path, error))
+                    continue
+                if isinstance(content, bytes):
+                    raw = blake3(content).digest()
+                    small.add(raw, content)
+                    content = Digest(raw.hex())
+                yield Stored(path, content, told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino, told.st_mode)
+        if failed:
+            raise unread(failed)
 
     def get(self, digest: Digest) -> bytes:
         """The bytes, hashed again.
@@ -203,6 +241,46 @@ class ObjectStore:
         else:
             raise self._corrupt(digest)
 
+    def checkout_many(self, items: Iterable[Copy], *, is_new: bool = False, link: bool = False) -> None:
+        """Write many objects to files, each verified and each at once. Nothing is forced to disk: the store has it.
+
+        Args:
+            items: What to write where. Their folders are there.
+            is_new: The folders are known to nobody yet, so that no file has to appear at once or in another's place.
+            link: Let files that nobody may write or run share what lies whole in the store, as hard links.
+
+        Raises:
+            NotFound, Corrupt: As for `get`; the other files may be there already.
+            OSError: The files cannot be written.
+        """
+        from perennial.store.ahead import each_ahead
+
+        small, large = self.packed.by_place(items)
+        runs: Iterable[Callable[[], None]] = (partial(self._write_run, run, is_new) for run in small)
+        rest = (partial(self._write_large, item, is_new, link) for item in large)
+        for _ in each_ahead(lambda write: write(), chain(runs, rest), WRITERS):
+            pass
+
+    def _write_run(self, run: Run, is_new: bool) -> None:
+        write = outside.write_new if is_new else outside.write
+        for item, data in self.packed.read_run(run):
+            if data is None or blake3(data).digest() != _raw(item.digest):
+                data = self.get(item.digest)  # moved meanwhile, or damaged, which this tells
+            write(item.path, data, item.mode)
+
+    def _write_large(self, item: Copy, is_new: bool, link: bool) -> None:
+        from perennial.store.ahead import ahead
+
+        whole = self.open_path(item.digest)
+        if link and whole is not None and not item.mode & 0o333:
+            if not self.whole.is_sound(item.digest):
+                raise self._corrupt(item.digest)
+            if outside.make_hard_link(os.fsencode(whole), item.path):
+                return
+        write = outside.write_blocks_new if is_new else outside.write_blocks
+        with closing(ahead(self._verified(item.digest), AHEAD)) as blocks:
+            write(item.path, blocks, item.mode)
+
     def delete(self, digest: Digest) -> bool:
         """Erase an object for good; says whether it was there. The caller knows that nothing names it.
 
@@ -236,20 +314,24 @@ class ObjectStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _put_large(self, blocks: Iterator[bytes], size: int) -> Digest:
+    def _put_large(
+        self, blocks: Iterator[bytes], size: int, put_whole: Callable[[Iterable[bytes]], Digest] | None = None
+    ) -> Digest:
         first = next(blocks)
         blocks = chain((first,), blocks)
         if size < self._chunked_bytes or first.startswith(TABLE_MAGIC):
-            return self.whole.put(blocks)
+            return (put_whole or self.whole.put)(blocks)
         return self._put_chunked(blocks)
 
     def _put_chunked(self, blocks: Iterator[bytes]) -> Digest:
+        from perennial.store.ahead import ahead
         from perennial.store.chunking import split  # it needs numpy, which small objects do not
 
         hasher = new_hasher()
         chunk, entries = memoryview(b""), list[bytes]()
         with self._batch(CHUNK) as batch:
-            for chunk in split(_hashed(blocks, hasher)):
+            for chunk in ahead(split(blocks), AHEAD):
+                hasher.update(chunk)
                 raw = blake3(chunk).digest()
                 entries.append(_ENTRY.pack(raw, len(chunk)))
                 batch.add(raw, chunk)
@@ -286,8 +368,11 @@ class ObjectStore:
     def _batch(self, kind: bytes) -> Generator[_Batch]:
         """Takes payloads; all are on disk when the block ends."""
         batch = _Batch(kind, self.packed, self.pins)
-        yield batch
-        batch.finish()
+        try:
+            yield batch
+            batch.finish()
+        finally:
+            batch.close()
 
     def _corrupt(self, digest: Digest) -> Corrupt:
         return Corrupt(
@@ -315,33 +400,42 @@ class ObjectStore:
 
 
 class _Batch:
-    """Small payloads on their way into packs, many at a time."""
+    """Payloads on their way into packs, many at a time; all but the last are written behind the caller's back."""
 
     def __init__(self, kind: bytes, packed: Packed, pins: Pins) -> None:
         self._kind, self._packed, self._pins = kind, packed, pins
         self._waiting: list[Payload] = []
         self._bytes = 0
         self._last: dict[Path, Found] = {}
+        self._behind: Behind | None = None
 
     def add(self, raw: bytes, payload: bytes | memoryview) -> None:
         self._waiting.append((raw, payload))
         self._bytes += len(payload)
         if len(self._waiting) >= BATCH or self._bytes >= BATCH_BYTES:
-            self._place()
+            from perennial.store.ahead import Behind  # few puts need it
+
+            self._behind = self._behind or Behind()
+            self._behind.do(partial(self._place, self._waiting))
+            self._waiting, self._bytes = [], 0
 
     def finish(self) -> None:
-        self._place()
+        if self._behind is not None:
+            self._behind.finish()
+        if self._waiting:
+            self._place(self._waiting)
         self._packed.sync(self._last.values())
 
-    def _place(self) -> None:
-        if not self._waiting:
-            return
-        self._pins.add(b"".join([raw for raw, _ in self._waiting]))  # before looking whether they are there
-        for found in self._packed.place(self._kind, self._waiting):
+    def close(self) -> None:
+        if self._behind is not None:
+            self._behind.close()
+
+    def _place(self, payloads: list[Payload]) -> None:
+        self._pins.add(b"".join([raw for raw, _ in payloads]))  # before looking whether they are there
+        for found in self._packed.place(self._kind, payloads):
             last = self._last.get(found[0].path)
             if last is None or last[1].end < found[1].end:
                 self._last[found[0].path] = found
-        self._waiting, self._bytes = [], 0
 
 
 def chunks_of(entries: bytes) -> list[tuple[bytes, int]]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -28,10 +29,28 @@ from perennial.store.packs import (
     open_pack,
     scan,
 )
+from perennial.types import Digest
 
-__all__ = ["Found", "Packed"]
+__all__ = ["Copy", "Found", "Packed", "Run"]
+
+RUN_BYTES, GAP_BYTES = 1 << 20, 64 << 10  # read at once; and what may lie between two that are read together
 
 Found = tuple[Pack, Frame]
+
+
+class Copy(NamedTuple):
+    """An object to be written to a file with this mode (less what the process's mask forbids)."""
+
+    digest: Digest
+    path: bytes
+    mode: int = 0o666
+
+
+class Run(NamedTuple):
+    """Frames beside each other in a pack, and what each is for."""
+
+    pack: Pack
+    items: list[tuple[Frame, Copy]]
 
 
 class Packed:
@@ -120,6 +139,40 @@ class Packed:
                 except FileNotFoundError:  # garbage collection moved what was in it, and flushed that
                     continue
             pack.synced = max(pack.synced, frame.end)
+
+    def by_place(self, items: Iterable[Copy]) -> tuple[list[Run], list[Copy]]:
+        """Those of small objects in runs that lie beside each other, and the rest."""
+        rest = list[Copy]()
+        placed: dict[str, list[tuple[Frame, Copy]]] = {}
+        packs: dict[str, Pack] = {}
+        for item in items:
+            found = self._index.get(bytes.fromhex(item.digest)) or self.find(bytes.fromhex(item.digest))
+            if found is None or found[1].kind == LIST:
+                rest.append(item)
+            else:
+                packs[found[0].path.name] = found[0]
+                placed.setdefault(found[0].path.name, []).append((found[1], item))
+        runs = list[Run]()
+        for name, here in placed.items():
+            here.sort(key=lambda each: each[0].offset)
+            run = Run(packs[name], [])
+            for frame, item in here:
+                if run.items and (
+                    frame.offset > run.items[-1][0].end + GAP_BYTES or frame.end > run.items[0][0].offset + RUN_BYTES
+                ):
+                    runs.append(run)
+                    run = Run(packs[name], [])
+                run.items.append((frame, item))
+            runs.append(run)
+        return runs, rest
+
+    def read_run(self, run: Run) -> Iterator[tuple[Copy, memoryview | None]]:
+        """The payload for each, None when it is not there any more."""
+        first, last = run.items[0][0], run.items[-1][0]
+        data = memoryview(run.pack.read(first.offset, last.end))
+        for frame, item in run.items:
+            start = frame.offset - first.offset
+            yield item, frame.payload_in(data[start : start + frame.end - frame.offset])
 
     def known(self, raw: bytes) -> Found | None:
         """Where a payload lies as of the last look."""

@@ -60,6 +60,14 @@ class Frame(NamedTuple):
     def end(self) -> int:
         return self.offset + HEADER.size + self.length
 
+    def is_in(self, data: bytes | memoryview) -> bool:
+        """Whether these bytes begin with the header of this frame."""
+        return data[: HEADER.size] == _header(self.kind, self.digest, self.length)
+
+    def payload_in(self, data: memoryview) -> memoryview | None:
+        """The payload in the bytes of this frame, None when they are others."""
+        return data[HEADER.size :] if self.is_in(data) else None
+
 
 class _Descriptor:
     """Closes itself when no thread can be reading from it any more."""
@@ -97,13 +105,15 @@ class Pack:
     def payload(self, frame: Frame) -> bytes | None:
         """The bytes of a frame that was seen here, None when it is no longer here."""
         data = os.pread(self.descriptor, HEADER.size + frame.length, frame.offset)
-        if data[: HEADER.size] != _header(frame.kind, frame.digest, frame.length):
-            return None
-        return data[HEADER.size :]
+        return data[HEADER.size :] if frame.is_in(data) else None
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes from `start` on; fewer when the pack ends before `end`."""
+        return os.pread(self.descriptor, end - start, start)
 
     def holds(self, frame: Frame) -> bool:
         """Whether a frame that was seen here is still here."""
-        return os.pread(self.descriptor, HEADER.size, frame.offset) == _header(frame.kind, frame.digest, frame.length)
+        return frame.is_in(os.pread(self.descriptor, HEADER.size, frame.offset))
 
     @property
     def is_current(self) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from perennial.store.failpoints import failpoint
-from perennial.store.files import Files
+from perennial.store.files import AppendFile, Files
 from perennial.store.hashing import new_hasher
 from perennial.store.pins import Pins
 from perennial.types import Digest
@@ -17,6 +18,8 @@ from perennial.types import Digest
 __all__ = ["BLOCK_BYTES", "Whole", "read_blocks"]
 
 BLOCK_BYTES = 8 << 20  # read and hashed at once
+BATCH, BATCH_BYTES = 256, 256 << 20  # objects that are forced to disk together
+FLUSHES = 8  # at the same time: the file system makes one of them
 LEFTOVER_S = 3600  # a temporary file that nobody has written to for so long belongs to a process that died
 
 
@@ -34,31 +37,19 @@ class Whole:
 
     def put(self, blocks: Iterable[bytes]) -> Digest:
         """Write, hash, force to disk, then give it its name. A sound copy that is there already stays."""
-        self._files.mkdirs(self._folder)
-        if not self._is_swept:
-            self._is_swept = True
-            self.sweep()
-        temporary = self._folder / f"{secrets.token_hex(8)}.tmp"
-        hasher = new_hasher()
+        with self.batch() as batch:
+            return batch.add(blocks)
+
+    @contextmanager
+    def batch(self) -> Generator[WholeBatch]:
+        """Takes objects; all are on disk when the block ends."""
+        batch = WholeBatch(self, self._folder, self._files, self._pins)
         try:
-            with self._files.append(temporary, exclusive=True, mode=0o444) as file:
-                for block in blocks:
-                    hasher.update(block)
-                    file.write(block)
-                digest = Digest(hasher.hexdigest())
-                failpoint("objects.whole.written")
-                self._pins.add(hasher.digest())
-                if self.is_sound(digest):
-                    self._files.remove(temporary)
-                    return digest
-                file.fsync()
-            self._files.mkdirs(self.path(digest).parent)
-            self._files.publish(temporary, self.path(digest))
-            failpoint("objects.whole.renamed")
+            yield batch
+            batch.finish()
         except BaseException:
-            self._files.discard(temporary)
+            batch.discard()
             raise
-        return digest
 
     def take(self, digest: Digest, path: Path) -> bool:
         """Move a file here, forced to disk; says whether it holds what its new name says, else it stays."""
@@ -88,6 +79,13 @@ class Whole:
         for folder in sorted(self._folder.glob("??")):
             yield from sorted(folder.iterdir())
 
+    def prepare(self) -> None:
+        """Make the folder, and sweep it once."""
+        if not self._is_swept:
+            self._files.mkdirs(self._folder)
+            self._is_swept = True
+            self.sweep()
+
     def sweep(self) -> None:
         """Remove temporary files of processes that died."""
         for path in self._folder.glob("*.tmp"):
@@ -96,6 +94,73 @@ class Whole:
                     self._files.remove(path)
             except FileNotFoundError:  # its writer is done with it
                 continue
+
+
+class WholeBatch:
+    """Whole objects on their way, many of them forced to disk together."""
+
+    def __init__(self, whole: Whole, folder: Path, files: Files, pins: Pins) -> None:
+        self._whole, self._folder, self._files, self._pins = whole, folder, files, pins
+        self._written: list[tuple[Digest, AppendFile]] = []
+        self._bytes = 0
+
+    def add(self, blocks: Iterable[bytes]) -> Digest:
+        """Write an object to a temporary file, unless there is a sound copy."""
+        self._whole.prepare()
+        hasher, size = new_hasher(), 0
+        file = self._files.append(self._folder / f"{secrets.token_hex(8)}.tmp", exclusive=True, mode=0o444)
+        try:
+            for block in blocks:
+                hasher.update(block)
+                file.write(block)
+                size += len(block)
+            digest = Digest(hasher.hexdigest())
+            failpoint("objects.whole.written")
+            self._pins.add(hasher.digest())
+            if self._whole.is_sound(digest):
+                self._drop(file)
+                return digest
+        except BaseException:
+            self._drop(file)
+            raise
+        self._written.append((digest, file))
+        self._bytes += size
+        if len(self._written) >= BATCH or self._bytes >= BATCH_BYTES:
+            self.finish()
+        return digest
+
+    def finish(self) -> None:
+        """Force all to disk, then give each its name."""
+        if len(self._written) > 1:
+            from perennial.store.ahead import each_ahead  # few puts need it
+
+            for _ in each_ahead(lambda item: item[1].fsync(), self._written, FLUSHES):
+                pass
+        elif self._written:
+            self._written[0][1].fsync()
+        folders: set[Path] = set()
+        while self._written:
+            digest, file = self._written[-1]
+            target = self._whole.path(digest)
+            self._files.mkdirs(target.parent)
+            self._files.rename(file.path, target)
+            self._written.pop()
+            file.close()
+            folders.add(target.parent)
+        failpoint("objects.whole.renamed")
+        for folder in folders:
+            self._files.sync_folder(folder)
+        self._bytes = 0
+
+    def discard(self) -> None:
+        """Leave nothing of what has no name yet."""
+        for _, file in self._written:
+            self._drop(file)
+        self._written.clear()
+
+    def _drop(self, file: AppendFile) -> None:
+        file.close()
+        self._files.discard(file.path)
 
 
 def _holds(path: Path, digest: Digest) -> bool:
