@@ -64,3 +64,10 @@ def test_a_clean_table_of_another_shape_is_refused(files: Path, capsys: pytest.C
     places().head(3).write_csv("short.csv")
     assert main(["data", "suspects", "dirty.csv", "--clean", "short.csv"]) == 2
     assert "3 x 4" in capsys.readouterr().err
+
+
+def test_a_dataset_is_looked_at_by_its_name(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "add", "dirty.csv", "places"]) == 0
+    capsys.readouterr()
+    assert main(["data", "suspects", "places@1", "--json"]) == 0
+    assert [(cell["row"], cell["repair"]) for cell in json.loads(capsys.readouterr().out)["cells"]] == [(4, "PA")]
