@@ -52,3 +52,11 @@ def test_a_dataset_is_named_with_its_version(perennial: Perennial, table: Path) 
     assert said.code == 0, said.err
     assert (said.json["page"], said.json["name"], said.json["rows"]) == ("wages-1.html", "wages@1", 200)
     assert "wages@1" in (table.parent / "wages-1.html").read_text()
+
+
+def test_two_versions_of_one_dataset_are_compared(perennial: Perennial, table: Path) -> None:
+    for name in ("wages.parquet", "later.parquet"):
+        perennial("data", "add", name, "wages", "--as-is")
+    said = perennial("data", "profile", "wages@2", "--against", "wages@1", "--json")
+    assert said.code == 0, said.err
+    assert {one["column"]: one["decision"] for one in said.json["drift"]}["pay"] == "shifted"

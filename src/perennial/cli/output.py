@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from perennial.clock import iso
 from perennial.errors import Mistake, PerennialError, Refused, UserCodeError
 from perennial.types import Micros
 
-__all__ = ["common", "emit", "explain", "moment", "progress", "say", "table"]
+__all__ = ["common", "counted", "emit", "explain", "here", "moment", "progress", "say", "table"]
 
 QUIET_S = 1.0  # what is done by then needs no progress
 
@@ -84,6 +86,19 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Iter
 def moment(at: int | None) -> str:
     """A moment as people read it."""
     return "-" if at is None else iso(Micros(at // 1_000_000 * 1_000_000)).replace("T", " ").removesuffix("Z")
+
+
+def counted(count: int, noun: str) -> str:
+    """
+    >>> counted(1, "file"), counted(10_000, "row")
+    ('1 file', '10,000 rows')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def here(path: str) -> str:
+    """A path as seen from the current folder when it lies in it, else as it is."""
+    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
 
 
 def _cell(value: object) -> str:

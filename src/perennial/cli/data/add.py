@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from perennial.cli.output import emit, progress
+from perennial.cli.output import counted, emit, progress
 
 if TYPE_CHECKING:
     from perennial.data.datasets import DatasetVersion
 
-__all__ = ["arguments", "run", "size"]
+__all__ = ["arguments", "changed", "run", "size"]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,14 +76,27 @@ def size(count: int) -> str:
     return f"{value:.3g} {unit}"
 
 
+def changed(changes: Mapping[str, int]) -> str:
+    """What a version does differently from the one before it, in words.
+
+    >>> changed({"added": 0, "modified": 1, "rows": 1600, "columns": -1})
+    '1 modified, 1,600 more rows, 1 fewer column'
+    """
+    told: list[str] = []
+    for word, count in changes.items():
+        if count:
+            sign = ("more " if count > 0 else "fewer ") if word in ("rows", "columns") else ""
+            told.append(f"{abs(count):,} {sign}{word if abs(count) != 1 else word.removesuffix('s')}")
+    return ", ".join(told)
+
+
 def _lines(version: DatasetVersion) -> Iterable[str]:
     named = f"{version.name}@{version.version}"
-    holds = f"{version.rows} rows" if version.rows else ""
-    files = f"{version.files} files, {size(version.size_bytes)}" if version.kind == "files" else ""
+    holds = counted(version.rows, "row") if version.rows else ""
+    files = f"{counted(version.files, 'file')}, {size(version.size_bytes)}" if version.kind == "files" else ""
     yield f"{named}: {', '.join(filter(None, (files, holds)))}"
-    told = [f"{count} {word}" for word, count in version.changes.items() if count]
-    if told and version.parent is not None:
-        yield f"  since version {version.parent}: {', '.join(told)}"
+    if version.parent is not None and (told := changed(version.changes)):
+        yield f"  since version {version.parent}: {told}"
     for violation in version.violations:
         yield f"  {violation.severity}: {violation.says}"
     if version.state == "draft":

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from perennial.cli.names import dataset_at
-from perennial.cli.output import emit, progress
+from perennial.cli.output import emit, here, progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         "removed": done.removed,
         "kept": done.kept,
     }
-    line = f"{version.name}@{version.version} is at {shown_path(done.path)}: {done.written} written"
+    line = f"{version.name}@{version.version} is at {here(shown_path(done.path))}: {done.written} written"
     emit(options, value, [f"{line}, {done.removed} removed, {done.kept} unchanged"])
     return 0
 

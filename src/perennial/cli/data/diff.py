@@ -16,9 +16,7 @@ __all__ = ["arguments", "run"]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "before", metavar="A", help="NAME[@VERSION] or PATH; alone: with the version before it"
-    )
+    parser.add_argument("before", metavar="A", help="NAME[@VERSION] or PATH; alone: with the version before it")
     parser.add_argument("after", metavar="B", nargs="?", help="NAME[@VERSION] or PATH")
     parser.add_argument("--key", metavar="COLUMN,...", help="columns that tell rows apart (default: found by itself)")
     parser.add_argument("--rename", metavar="OLD=NEW", action="append", default=[], help="a column that was renamed")
@@ -95,7 +93,10 @@ def _pair(options: argparse.Namespace, data: Catalog) -> tuple[str, str]:
         if found.version < newest.version and found.manifest is not None and found.state == "accepted"
     ]
     if not older:
-        raise Invalid(f"{name}@{newest.version} has no version before it", remedy="name two: perennial data diff A B")
+        raise Invalid(
+            f"{name}@{newest.version} has no version before it",
+            remedy="name two: perennial data diff A B; or see what changed in its files: perennial data status",
+        )
     return f"{name}@{max(older)}", f"{name}@{newest.version}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from perennial.cli.output import emit, progress
+from perennial.cli.output import counted, emit, progress
 
 __all__ = ["arguments", "run"]
 
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     with progress("looking for what nothing names"), Records.open(folder.records_url, read_only=True) as records:
         found = collect_garbage(records, ObjectStore(folder.objects), dry_run=options.dry_run)
     word = "would be freed" if options.dry_run else "freed"
-    lines = [f"{size(found.freed_bytes)} {word}: {found.objects} objects that nothing names"]
+    lines = [f"{size(found.freed_bytes)} {word}: {counted(found.objects, 'object')} that nothing names"]
     if found.young:
         lines.append(f"{size(found.young_bytes)} that nothing names are kept: somebody may just be adding them")
     if found.returned_bytes:

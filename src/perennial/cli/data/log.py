@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from perennial.cli.output import emit, moment
+from perennial.cli.output import counted, emit, moment
 
 __all__ = ["arguments", "run"]
 
@@ -33,21 +33,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _lines(version: dict[str, Any]) -> Iterable[str]:
-    from perennial.cli.data.add import size
+    from perennial.cli.data.add import changed, size
 
     words = [version["kind"], "" if version["state"] == "accepted" else version["state"]]
-    words += [f"{version['rows']} rows" if version["rows"] else ""]
-    words += [f"{version['files']} files, {size(version['size_bytes'])}" if version["files"] else ""]
+    words += [counted(version["rows"], "row") if version["rows"] else ""]
+    words += [f"{counted(version['files'], 'file')}, {size(version['size_bytes'])}" if version["files"] else ""]
     words += [f"tagged {', '.join(version['tags'])}" if version["tags"] else ""]
     words += [f"removed {moment(version['removed_at'])}" if version["manifest"] is None else ""]
     yield f"{version['name']}@{version['version']}  {moment(version['at'])}  {'; '.join(filter(None, words))}"
-    told = [f"{count:+d} {word}" if word in SIGNED else f"{count} {word}" for word, count in version["changes"].items()]
-    if version["parent"] is not None and told:
-        yield f"  since version {version['parent']}: {', '.join(told)}"
+    if version["parent"] is not None and (told := changed(version["changes"])):
+        yield f"  since version {version['parent']}: {told}"
     if version["note"]:
         yield f"  {version['note']}"
     for violation in version["violations"]:
         yield f"  {violation['severity']}: {violation['says']}"
-
-
-SIGNED = ("rows", "columns")  # changes that are differences, not counts

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from perennial.cli.output import emit, progress
 
 if TYPE_CHECKING:
     from perennial.data.scan import Scan
+    from perennial.workspace import Workspace
 
 __all__ = ["arguments", "run"]
 
@@ -26,6 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from perennial.api.connect import find_folder, open
     from perennial.data.profile.association import associations
     from perennial.data.profile.drift import drift
     from perennial.data.profile.notable import notes
@@ -34,11 +38,17 @@ def run(options: argparse.Namespace) -> int:
     from perennial.store.files import LocalFiles
 
     with ExitStack() as opened, progress("opening") as tell:
-        name, source = _table(options.table, options, opened)
+
+        @cache  # two datasets are of one workspace, which is opened once
+        def workspace() -> Workspace:
+            find_folder(options.home)  # looking makes no workspace
+            return opened.enter_context(open(options.home, origin="cli"))
+
+        name, source = _table(options.table, workspace)
         found = profile(source, target=options.target, name=name, tell=tell)
         against = shifts = None
         if options.against:
-            before, reference = _table(options.against, options, opened)
+            before, reference = _table(options.against, workspace)
             against = profile(reference, name=before, tell=tell)
             shifts = drift(reference, source, tell=tell)
         tell("drawing")
@@ -68,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _table(text: str, options: argparse.Namespace, opened: ExitStack) -> tuple[str, Scan]:
+def _table(text: str, workspace: Callable[[], Workspace]) -> tuple[str, Scan]:
     """What a person means by this: a path if there is something, else a dataset."""
     from perennial.data.scan import FORMATS, scan, scan_version
 
@@ -76,8 +86,6 @@ def _table(text: str, options: argparse.Namespace, opened: ExitStack) -> tuple[s
     if path.exists() or path.name != text or any(text.lower().endswith(ending) for ending in FORMATS):
         ending = max((ending for ending in FORMATS if path.name.lower().endswith(ending)), key=len, default="")
         return path.resolve().name.removesuffix(ending), scan(path)
-    from perennial.api.connect import open
-
-    workspace = opened.enter_context(open(options.home))
-    version = workspace.data[text].version
-    return f"{version.name}@{version.version}", scan_version(version, workspace.objects, workspace.data.scratch)
+    data = workspace().data
+    version = data[text].version
+    return f"{version.name}@{version.version}", scan_version(version, data.objects, data.scratch)

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from perennial.cli.names import dataset_at
-from perennial.cli.output import emit, progress
+from perennial.cli.output import counted, emit, progress
 
 if TYPE_CHECKING:
     from perennial.data.datasets import Datasets, DatasetVersion
@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
     import msgspec
 
     from perennial.api.connect import open as open_workspace
+    from perennial.cli.data.add import size
     from perennial.data.remote.push import push
     from perennial.data.remotes import address_of
 
@@ -33,8 +34,9 @@ def run(options: argparse.Namespace) -> int:
         versions = _chosen(ws.datasets, options.datasets, all_versions=options.all_versions)
         pushed = push(ws.data, versions, url, tell=tell, dry_run=options.dry_run)
     sent = "would send" if options.dry_run else "sent"
-    says = f"{sent} {pushed.objects} objects, {pushed.bytes} bytes; {pushed.skipped} were there already"
-    new = f"{pushed.versions} of {len(versions)} versions {'would be' if options.dry_run else 'are'} new at {url}"
+    says = f"{sent} {counted(pushed.objects, 'object')}, {size(pushed.bytes)}; {pushed.skipped:,} were there already"
+    would = "would be" if options.dry_run else "are"
+    new = f"{pushed.versions} of {counted(len(versions), 'version')} {would} new at {url}"
     emit(options, msgspec.to_builtins(pushed) | {"url": url}, [new, says])
     return 0
 

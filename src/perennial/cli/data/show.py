@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from perennial.cli.names import dataset_at
-from perennial.cli.output import emit, moment, table
+from perennial.cli.output import counted, emit, moment, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +60,8 @@ def _lines(found: dict[str, Any]) -> Iterable[str]:
     from perennial.cli.data.add import size
 
     state = "removed" if found["manifest"] is None else found["state"]
-    holds = f"{found['rows']} rows, " if found["rows"] or found["kind"] == "table" else ""
-    holds += f"{found['files']} files, {size(found['size_bytes'])}, " if found["files"] else ""
+    holds = f"{counted(found['rows'], 'row')}, " if found["rows"] or found["kind"] == "table" else ""
+    holds += f"{counted(found['files'], 'file')}, {size(found['size_bytes'])}, " if found["files"] else ""
     yield f"{found['name']} version {found['version']}: {state}, {holds}{moment(found['at'])}"
     yield f"  digest {found['logical']}"
     if found["tags"]:
@@ -69,7 +69,7 @@ def _lines(found: dict[str, Any]) -> Iterable[str]:
     if found["note"]:
         yield f"  {found['note']}"
     for violation in found["violations"]:
-        yield f"  {violation['severity']}: {violation['column']}: {violation['says']}"
+        yield f"  {violation['severity']}: {violation['says']}"
     if found["schema"]["columns"]:
         yield from (f"  {line}" for line in table(found["schema"]["columns"], COLUMNS))
     for path in found.get("paths", ()):

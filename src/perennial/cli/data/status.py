@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from perennial.cli.output import emit, progress, say
+from perennial.cli.output import emit, here, progress, say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,7 +95,7 @@ def _lines(told: list[Status]) -> Iterable[str]:
     for each in told:
         counts = [f"{len(paths)} {word}" for word in ("modified", "added", "deleted") if (paths := _paths(each, word))]
         place = each.place
-        yield f"{place.name}@{place.version}  {shown(place.path)}: {', '.join(counts) or 'unchanged'}"
+        yield f"{place.name}@{place.version}  {here(shown(place.path))}: {', '.join(counts) or 'unchanged'}"
         for difference in each.differences[:LINES]:
             yield f"  {difference.says:<8}  {shown(difference.path)}"
         if len(each.differences) > LINES:
