@@ -3,7 +3,9 @@ from __future__ import annotations
 import errno
 import os
 import random
+import struct
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from blake3 import blake3
 
 from perennial.errors import Corrupt, Invalid, NotFound, StoreError
 from perennial.store import chunking
+from perennial.store.chunking import split
 from perennial.store.files import LocalFiles, SystemCalls
 from perennial.store.objects import CHUNKED_BYTES, SMALL_BYTES, ObjectStore, digest_of
 from perennial.store.packs import FULL_BYTES
@@ -19,6 +22,12 @@ from perennial.store.verify import check_objects
 from perennial.testing.crash import Acknowledge, run_in_child
 from perennial.testing.faults import FailingCalls
 from perennial.types import Digest
+
+# The first of random bytes, the last four of counted numbers.
+LENGTHS = [
+    *(350250, 545585, 478593, 444905, 743674, 571551, 929739, 382464, 263061, 357698, 276185, 365834, 343820, 580644),
+    *(455339, 1309610, 1310742, 693191, 82875),
+]
 
 
 def noise(size: int, seed: int = 1) -> bytes:
@@ -87,11 +96,11 @@ def test_an_insertion_in_a_large_object_costs_what_it_adds(objects: ObjectStore)
 
 @pytest.mark.parametrize("data", [bytes(9 << 20), b"0,1\n" * (3 << 20), noise(9 << 20), b"", b"x"], ids=len)
 def test_chunks_depend_on_content_only(data: bytes) -> None:
-    chunks = [bytes(chunk) for chunk in chunking.split([data])]
+    chunks = [bytes(chunk) for chunk in split([data])]
     assert b"".join(chunks) == data
     assert all(chunking.MIN_BYTES <= len(chunk) <= chunking.MAX_BYTES for chunk in chunks[:-1])
     blocks = [data[at : at + 700_001] for at in range(0, len(data), 700_001)]
-    assert [bytes(chunk) for chunk in chunking.split(blocks)] == chunks
+    assert [bytes(chunk) for chunk in split(blocks)] == chunks
 
 
 def text_table() -> bytes:
@@ -108,8 +117,8 @@ def small_integers() -> bytes:
 def test_after_an_insertion_the_cuts_find_back(make: Callable[[], bytes]) -> None:
     data, added = make(), noise(100_000)
     middle = len(data) // 2
-    old = {bytes(chunk) for chunk in chunking.split([data])}
-    new = {bytes(chunk) for chunk in chunking.split([data[:middle] + added + data[middle:]])}
+    old = {bytes(chunk) for chunk in split([data])}
+    new = {bytes(chunk) for chunk in split([data[:middle] + added + data[middle:]])}
     assert sum(len(chunk) for chunk in new - old) < len(added) + len(data) // 2
 
 
@@ -361,3 +370,58 @@ def test_a_file_is_taken_only_when_it_holds_what_its_name_will_say(tmp_path: Pat
     objects.take(digest_of(path.read_bytes()), path)
     assert not path.exists()
     assert objects.get(digest_of(b"PAR1" + bytes(1000))) == b"PAR1" + bytes(1000)
+
+
+def test_a_store_of_an_earlier_release_is_read_and_gone_on_with(tmp_path: Path) -> None:
+    """The format as docs/decisions/0002 tells it, written here by hand."""
+    first, second = noise(CHUNKED_BYTES, 1), noise(1000, 2)
+    pack = b"PERPACK\x01"
+    for kind, digest, payload in (
+        (b"o", digest_of(b"small"), b"small"),
+        (b"x", digest_of(b"dead"), bytes(4)),
+        (b"c", digest_of(first), first),
+        (b"c", digest_of(second), second),
+        (
+            b"l",
+            digest_of(first + second),
+            b"".join(bytes.fromhex(digest_of(part)) + struct.pack("<I", len(part)) for part in (first, second)),
+        ),
+    ):
+        raw = bytes.fromhex(digest)
+        checksum = zlib.crc32(raw, len(payload))  # the length is what it begins with
+        pack += b"\xf5PF" + kind + struct.pack("<I", len(payload)) + raw + struct.pack("<I", checksum) + payload
+    (tmp_path / "packs").mkdir()
+    (tmp_path / "packs" / "0123456789abcdef.pack").write_bytes(pack)
+    whole = noise(SMALL_BYTES + 1, 3)
+    path = tmp_path / "whole" / digest_of(whole)[:2] / digest_of(whole)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(whole)
+    with ObjectStore(tmp_path) as store:
+        assert store.get(digest_of(b"small")) == b"small"
+        assert store.get(digest_of(first + second)) == first + second
+        assert store.get(digest_of(whole)) == whole
+        assert not store.has(digest_of(b"dead"))
+        store.put(b"one more")
+        assert len(list((tmp_path / "packs").iterdir())) == 1
+        assert list(check_objects(store)) == []
+
+
+def test_the_same_content_is_cut_at_the_same_places_as_ever() -> None:
+    """Else a second version of what an earlier release stored would share nothing with the first."""
+    random_bytes = random.Random(1).randbytes(6 << 20)
+    numbers = b"".join(struct.pack("<q", number) for number in range(1 << 19))
+    assert [len(chunk) for chunk in split([random_bytes, numbers])] == LENGTHS
+    for block in (100_001, 1 << 20):
+        data = random_bytes + numbers
+        assert [len(chunk) for chunk in split(data[at : at + block] for at in range(0, len(data), block))] == LENGTHS
+
+
+def test_usage_tells_what_lies_where(objects: ObjectStore) -> None:
+    for size in SIZES.values():
+        objects.put(noise(size))
+    used = objects.usage()
+    assert used.bytes == stored_bytes(objects)
+    assert used.objects == len(set(objects.digests()))
+    assert used.chunk_bytes >= CHUNKED_BYTES
+    assert used.whole_bytes > SMALL_BYTES
+    assert used.other_bytes < 10_000

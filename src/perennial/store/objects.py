@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
+from msgspec import Struct
 
 from perennial.errors import Corrupt, Invalid, NotFound, ReadOnly
 from perennial.store import outside
@@ -35,7 +36,7 @@ from perennial.types import Digest
 if TYPE_CHECKING:
     from perennial.store.ahead import Behind
 
-__all__ = ["Copy", "ObjectStore", "Stored", "chunks_of", "digest_of"]
+__all__ = ["Copy", "ObjectStore", "Stored", "Usage", "chunks_of", "digest_of"]
 
 SMALL_BYTES = 256 << 10  # up to this size an object goes into a pack
 BATCH, BATCH_BYTES = 1024, 8 << 20  # objects that are pinned and appended together
@@ -46,6 +47,28 @@ TABLE_MAGIC = (b"PAR1", b"ARROW1")  # tables are versioned as manifests of files
 
 _ENTRY = struct.Struct("<32sI")  # of a chunk list: digest and length of one chunk
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """What a store takes on the disk.
+
+    Attributes:
+        objects: How many there are.
+        small_bytes: Of objects in packs, and of lists of chunks.
+        chunk_bytes: Of the chunks of large objects, each counted once.
+        whole_bytes: Of objects in files of their own.
+        other_bytes: In packs: headers, and what was deleted and not yet given back.
+    """
+
+    objects: int
+    small_bytes: int
+    chunk_bytes: int
+    whole_bytes: int
+    other_bytes: int
+
+    @property
+    def bytes(self) -> int:
+        return self.small_bytes + self.chunk_bytes + self.whole_bytes + self.other_bytes
 
 
 class ObjectStore:
@@ -294,6 +317,19 @@ class ObjectStore:
         """Every object, in no order."""
         small = (Digest(raw.hex()) for raw in self.packed.digests())
         return chain(small, (Digest(path.name) for path in self.whole.found()))
+
+    def usage(self) -> Usage:
+        """What lies in the store, without reading it."""
+        objects, chunks = self.packed.sizes(OBJECT, LIST), self.packed.sizes(CHUNK)
+        packs = sum(pack.size() for pack in self.packed.packs())
+        whole = [path.stat().st_size for path in self.whole.found()]
+        return Usage(
+            objects=len(objects) + len(whole),
+            small_bytes=sum(objects),
+            chunk_bytes=sum(chunks),
+            whole_bytes=sum(whole),
+            other_bytes=packs - sum(objects) - sum(chunks),
+        )
 
     def close(self) -> None:
         """Let go of all files. The store opens them again when it is used again."""

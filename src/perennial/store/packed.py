@@ -260,6 +260,12 @@ class Packed:
         with self._lock:
             return [raw for raw, (_, frame) in self._index.items() if frame.kind in (OBJECT, LIST)]
 
+    def sizes(self, *kinds: bytes) -> list[int]:
+        """Of all payloads of these kinds."""
+        self.look()
+        with self._lock:
+            return [frame.length for _, frame in self._index.values() if frame.kind in kinds]
+
     def close(self) -> None:
         with self._lock:
             if self._writer is not None:
