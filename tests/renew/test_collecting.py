@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,3 +140,32 @@ def test_a_wrong_option_names_its_line(ws: Workspace, project: Path, before: str
         run_loop(ws, project, None, quiet)
     assert caught.value.what == says
     assert caught.value.where.startswith("loop.py:")
+
+
+def test_a_loop_says_which_rows_judge_and_the_run_records_it(ws: Workspace, project: Path) -> None:
+    text = LOOP.replace('key="person"', 'time="person", label_delay="5s"')
+    text = text.replace(', cursor="person"', "") + '\nloop.split(by="time", test=0.3)\n'
+    (project / "loop.py").write_text(text)
+    outcome = run_loop(ws, project, None, quiet)
+    (stored,) = (found for found in ws.runs.get(run_id=outcome.run_id).artifacts if found.path == "split.json")
+    split = json.loads(ws.objects.get(Digest(stored.digest)))
+    assert split["cuts"] == ["69"]
+    assert split["rows"] == {"train": 63, "validation": 0, "test": 30, "left_out": 4}
+
+
+@pytest.mark.parametrize(
+    "call, says",
+    [
+        ('loop.split(by="time")', "a split by time needs a column"),
+        ('loop.split(by="day")', "by cannot be 'day'"),
+        ("loop.split(test=0)", "test cannot be 0"),
+        ("loop.split(test=0.1); loop.split(test=0.2)", "loop.split is called twice"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused_where_it_is_written(
+    ws: Workspace, project: Path, call: str, says: str
+) -> None:
+    (project / "loop.py").write_text(f"{LOOP}\n{call}\n")
+    with pytest.raises(PerennialError) as caught:
+        run_loop(ws, project, None, quiet)
+    assert caught.value.what == says

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Draft", "Terms", "collect", "draft", "is_lazy", "refusal"]
 
-MEMORY_BYTES = 32 << 20  # of content, up to which what comes in pieces is one table in memory
+MEMORY_BYTES = 16 << 20  # of content, up to which what comes in pieces is one table in memory
 
 
 class Rooms(Protocol):

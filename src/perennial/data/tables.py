@@ -6,6 +6,7 @@ reads the files as they lie. `write_table` takes a table in memory, `write_batch
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_manifest", "read_table", "rows_beyond", "write_batches", "write_table"]
 
-FILE_BYTES = 32 << 20  # of Arrow data in one Parquet file of a stream; it is in memory until the file is written
+FILE_BYTES = 16 << 20  # of Arrow data in one Parquet file of a stream; it is in memory until the file is written
 FILE_ROWS = 1 << 20
 STREAM_FORMAT = 2
 GROUP_ROWS = 1 << 17  # in one row group, which a reader takes at once
@@ -177,6 +178,7 @@ class _StreamWriter:
         digest = self._objects.put(_parquet(table))
         self._files.append(TableFile(digest=digest, rows=table.num_rows, logical=self._digest.digest()))
         self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
+        pa.default_memory_pool().release_unused()  # else what was freed counts as ours until the stream ends
 
     def _check(self, table: pa.Table) -> None:
         if table.schema.equals(self._schema):
@@ -246,10 +248,10 @@ _ROW, _OLD_ROW, _COPY = "\1row", "\1old row", "\1copy"  # no column of a user is
 
 
 def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
+    sink = io.BytesIO()  # gives its bytes without a copy
     table = table.replace_schema_metadata(None)
     pq.write_table(table, sink, compression="zstd", store_schema=True, row_group_size=GROUP_ROWS)
-    return sink.getvalue().to_pybytes()
+    return sink.getvalue()
 
 
 def _read(file: TableFile, objects: ObjectStore) -> pa.Table:

@@ -16,6 +16,7 @@ __all__ = [
     "Declaration",
     "Requirement",
     "RetrainPolicy",
+    "SplitPolicy",
     "Stage",
     "StepKind",
     "StepSpec",
@@ -107,6 +108,15 @@ class RetrainPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitPolicy:
+    """Which rows judge a candidate. `gap_s` None: the labels' delay."""
+
+    by: Literal["time", "group", "random"] | None = None
+    test: float = 0.2
+    gap_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Declaration:
     """Everything that a loop file declares."""
 
@@ -124,6 +134,7 @@ class Declaration:
     requirements: tuple[Requirement, ...]
     stages: tuple[Stage, ...]
     retrain: RetrainPolicy
+    split: SplitPolicy | None = None
 
     @property
     def where(self) -> str:
@@ -155,6 +166,8 @@ class Declaration:
                 tuple(Trigger(**item) for item in retrain["triggers"]), retrain["approval"], retrain["cool_down_s"]
             ),
         }
+        if value.get("split") is not None:
+            parts["split"] = SplitPolicy(**value["split"])
         return cls(**{**value, **parts})
 
 

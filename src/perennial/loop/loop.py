@@ -20,6 +20,7 @@ from perennial.loop.declaration import (
     Declaration,
     Requirement,
     RetrainPolicy,
+    SplitPolicy,
     Stage,
     StepKind,
     StepSpec,
@@ -88,6 +89,7 @@ class Loop:
         self._requirements: tuple[Requirement, ...] = ()
         self._stages: tuple[Stage, ...] = ()
         self._retrain: RetrainPolicy | None = None
+        self._split: SplitPolicy | None = None
 
     @overload
     def collect(self, function: F) -> F: ...
@@ -173,6 +175,32 @@ class Loop:
         """Mark the function that takes `X` and `y` and returns a fitted model; its keyword arguments are parameters."""
         return self._add("train", function)
 
+    def split(
+        self,
+        *,
+        by: Literal["time", "group", "random"] | None = None,
+        test: float = 0.2,
+        gap: str | None = None,
+    ) -> None:
+        """Declare which rows judge a candidate; without it the newest fifth, or a fifth of the keys or of the rows.
+
+        Args:
+            by: "time": the newest rows of the loop's time column; "group": whole values of its key; "random".
+            test: Least share of the rows, in (0, 1).
+            gap: Duration before the test in which no row trains, because its label was not known yet when the test
+                begins. Default: the loop's `label_delay`.
+        """
+        if self._split is not None:
+            raise LoopError("loop.split is called twice", where=place(), remedy="say it in one call")
+        if by is not None:
+            choice("by", by, ("time", "group", "random"))
+            wanted = {"time": "time", "group": "key"}.get(by)
+            if wanted is not None and self._columns[wanted] is None:
+                remedy = f'name it: Loop(..., {wanted}="...")'
+                raise LoopError(f"a split by {by} needs a column", where=place(), remedy=remedy)
+        share = number("test", test, above=0, most=0.9)
+        self._split = SplitPolicy(by=by, test=share, gap_s=None if gap is None else seconds("gap", gap))
+
     def require(self, *requirements: Requirement) -> None:
         """Add requirements that every candidate must meet."""
         self._requirements += _all_of("require", requirements, Requirement)
@@ -227,6 +255,7 @@ class Loop:
             requirements=self._requirements,
             stages=self._stages,
             retrain=self._retrain or RetrainPolicy(),
+            split=self._split,
         )
 
     def functions(self) -> dict[str, Callable[..., Any]]:

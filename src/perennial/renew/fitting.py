@@ -69,7 +69,7 @@ def fit(
                 where=declaration.step(wiring.table).where,
                 remedy=f"keep {column!r} there, or name another one in Loop(...): {', '.join(table.column_names)}",
             )
-    parts = split(table, time=declaration.time, key=declaration.key)
+    parts = _split(table, declaration)
     train, test = parts.parts(table)
     older = _learn(execution, declaration, wiring, train, kind)
     model = _train(execution, declaration, wiring, older, train, values)
@@ -109,6 +109,15 @@ def fit_rows(
     preparation = _learn(execution, declaration, wiring, rows, kind_of(execution.load(values[wiring.table])))
     model = _train(execution, declaration, wiring, preparation, rows, values)
     return predictor_of(model=model, preparation=preparation, sample=preparation.raw(rows))
+
+
+def _split(table: pa.Table, declaration: Declaration) -> Split:
+    """The rows that judge, as the loop says; what `gap` leaves out still trains the model that is served."""
+    policy, time, key = declaration.split, declaration.time, declaration.key
+    if policy is None:
+        return split(table, time=time, key=key)
+    gap_s = declaration.label_delay_s if policy.gap_s is None else policy.gap_s
+    return split(table, by=policy.by, time=time, key=key, share=policy.test, gap_s=gap_s if time else 0.0)
 
 
 def _learn(

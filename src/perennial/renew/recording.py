@@ -24,7 +24,7 @@ from perennial.tracking.environment import environment_text
 from perennial.tracking.git import git_state
 from perennial.tracking.process import process_lives, process_name
 from perennial.tracking.runs import MetricPoint, StepRecord
-from perennial.types import Digest, RunId
+from perennial.types import Digest, RunId, canonical_json
 
 if TYPE_CHECKING:
     from perennial.renew.fitting import Fitted
@@ -117,6 +117,7 @@ class Recorder:
         self._rooms.runs.log_metrics(run_id=self.run_id, metrics=points)
         artifacts = {
             "evaluation.json": judged.evaluation_digest,
+            "split.json": self._rooms.objects.put(canonical_json(fitted.split.summary())),
             "package.json": fitted.package,
             "judged_package.json": fitted.judged_package,
             "answers.parquet": Digest(judged.evaluation.answers or ""),

@@ -12,6 +12,10 @@ from perennial.data.reading import Part, Stamp, opened, readable
 
 __all__ = ["arrow_schema", "parquet_rows", "parquet_schema", "read_arrow", "read_parquet"]
 
+PIECE_BYTES = 16 << 20  # of one piece, before it is encoded as a file encodes it
+MIN_ROWS = 1024
+READ_BYTES = 1 << 20  # of each column at once; without it a whole group's column is read
+
 _BUFFER_BYTES = 1 << 20  # of each column's bytes that are in memory at a time
 
 
@@ -28,10 +32,12 @@ def parquet_rows(part: Part) -> int:
 
 
 def read_parquet(part: Part, columns: Sequence[str] | None, rows: int, stamp: Stamp | None) -> Iterator[pa.Table]:
-    """The rows in pieces."""
+    """The rows in pieces of at most `rows` and about `PIECE_BYTES`, however large the file's own groups of rows are."""
     with readable(part, "Parquet", stamp):
-        # Otherwise pyarrow reads ahead of what is asked for, up to the whole file, and keeps it.
-        file = pq.ParquetFile(_source(part), pre_buffer=False, buffer_size=_BUFFER_BYTES)
+        file = pq.ParquetFile(_source(part), buffer_size=READ_BYTES, pre_buffer=False)
+        size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
+        fitting = PIECE_BYTES * max(file.metadata.num_rows, 1) // max(size, 1)
+        rows = min(rows, max(fitting, MIN_ROWS))
         for batch in file.iter_batches(batch_size=rows, columns=None if columns is None else list(columns)):
             yield pa.Table.from_batches([batch])
 
