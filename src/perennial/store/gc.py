@@ -85,7 +85,7 @@ def collect_garbage(records: Records, objects: ObjectStore, *, dry_run: bool = F
         stored = _Stored(objects, named.digests)
         stored.look(named.digests)
         failpoint("gc.looked")
-        with objects.pins.closed() as pinned:
+        with objects.pins.closed(deleting=not dry_run) as pinned:
             named.look()  # what was committed meanwhile; what is not yet committed is pinned
             stored.look(named.digests)
             kept = stored.with_chunks(named.digests | pinned)

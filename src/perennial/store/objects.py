@@ -76,8 +76,8 @@ class ObjectStore:
 
     def __init__(self, folder: Path, *, files: Files | None = None, chunked_bytes: int = CHUNKED_BYTES) -> None:
         self.folder = folder
-        self.packed = Packed(folder / "packs", files or LocalFiles())
         self.pins = Pins(folder / "pins", files or LocalFiles())
+        self.packed = Packed(folder / "packs", files or LocalFiles(), self.pins.deletions)
         self.whole = Whole(folder / "whole", files or LocalFiles(), self.pins)
         self.broken: str | None = None
         self.files = files or LocalFiles()
@@ -167,10 +167,16 @@ class ObjectStore:
 
     def pin(self, digests: Iterable[Digest]) -> list[Digest]:
         """Rely on objects that somebody else put, as if they had been put here; gives those that are not there."""
-        digests = list(digests)
+        raws = {digest: _raw(digest) for digest in digests}
         with self.writing():
-            self.pins.add(b"".join(map(_raw, digests)))
-        return [digest for digest in digests if not self.has(digest)]
+            self.pins.add(b"".join(raws.values()))
+        if not self.packed.look():  # later: what is deleted from here on is not what was pinned
+            return [digest for digest in raws if not self.has(digest)]
+        return [
+            digest
+            for digest, raw in raws.items()
+            if self.packed.known(raw) is None and not self.whole.path(digest).exists()
+        ]
 
     def until_committed(self) -> AbstractContextManager[None]:
         """What is put or pinned inside is safe from garbage collection until the block ends: commit before that.
@@ -309,7 +315,7 @@ class ObjectStore:
 
         The chunks of a list stay: other lists may share them.
         """
-        with self.writing(), self.at_rest():
+        with self.writing(), self.at_rest(), self.pins.closed(deleting=True):
             erased = self.packed.erase(_raw(digest))
             return self.whole.remove(digest) or erased
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,12 +56,14 @@ class Run(NamedTuple):
 class Packed:
     """Payloads by digest. Safe for concurrent use, by several processes too: each appends to a pack of its own."""
 
-    def __init__(self, folder: Path, files: Files) -> None:
+    def __init__(self, folder: Path, files: Files, deletions: Callable[[], int | None]) -> None:
         self._folder = folder
         self._files = files
         self._packs: dict[str, Pack] = {}
         self._index: dict[bytes, Found] = {}
         self._writer: PackWriter | None = None
+        self._deletions = deletions
+        self._seen: int | None = None  # how many deletions the index knows of
         self._lock = threading.RLock()
 
     def place(self, kind: bytes, payloads: Sequence[Payload]) -> list[Found]:
@@ -222,21 +224,31 @@ class Packed:
             self._index.pop(raw, None)
         return erased
 
-    def look(self) -> None:
-        """See what was put since the last look, by any process."""
+    def look(self) -> bool:
+        """See what was put and deleted since the last look, by any process; says whether all of the latter is known.
+
+        It is not while something is being deleted; then a frame may be gone that the index still has.
+        """
         with self._lock:
+            deletions = self._deletions()
+            if deletions is not None and deletions != self._seen:
+                self.forget()
+                return self._seen is not None
+            self._seen = deletions
             names = self._names()
             if any(pack.size() < pack.scanned or not pack.is_current for pack in self._packs.values()):
-                self.forget()  # garbage collection moved what was in it
-                return
+                self.forget()  # written anew by garbage collection, or cut off by its writer
+                return self._seen is not None
             for name in names:
                 pack = self._packs.get(name) or self._open_pack(name)
                 if pack is not None and pack.size() > pack.scanned:
                     self._scan(pack, self._index)
+            return deletions is not None
 
     def forget(self) -> None:
         """Read all packs anew: what we know of them is no longer so."""
         with self._lock:
+            self._seen = self._deletions()  # first: one that begins now shows the next time
             names = self._names()
             self._packs = {name: pack for name, pack in self._packs.items() if pack.is_current}
             index: dict[bytes, Found] = {}
@@ -250,9 +262,13 @@ class Packed:
 
     def packs(self) -> list[Pack]:
         """Every pack as if it had never been scanned."""
-        self.look()
-        with self._lock:
-            return [pack.anew() for pack in self._packs.values()]
+        found: list[Pack] = []
+        for name in self._names():
+            try:
+                found.append(open_pack(self._folder / name))
+            except FileNotFoundError:  # removed since we looked
+                continue
+        return found
 
     def digests(self) -> list[bytes]:
         """Of all objects, not of their chunks."""
@@ -271,6 +287,7 @@ class Packed:
             if self._writer is not None:
                 self._writer.close()
             self._writer = None
+            self._seen = None
             self._packs.clear()
             self._index.clear()
 

@@ -98,10 +98,6 @@ class Pack:
     def descriptor(self) -> int:
         return self.opened.number
 
-    def anew(self) -> Pack:
-        """The same pack as if it had never been scanned."""
-        return Pack(self.path, self.opened)
-
     def payload(self, frame: Frame) -> bytes | None:
         """The bytes of a frame that was seen here, None when it is no longer here."""
         data = os.pread(self.descriptor, HEADER.size + frame.length, frame.offset)

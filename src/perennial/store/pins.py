@@ -74,12 +74,28 @@ class Pins:
             self._scope.reset(token)
             file.end()
 
+    def deletions(self) -> int | None:
+        """How often anything was deleted so far; None while it is being done. Never waits."""
+        try:
+            descriptor = os.open(self._folder / "gate", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return 0
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return os.fstat(descriptor).st_size
+        except BlockingIOError:
+            return None
+        finally:
+            os.close(descriptor)
+
     @contextmanager
-    def closed(self) -> Generator[set[bytes]]:
+    def closed(self, *, deleting: bool) -> Generator[set[bytes]]:
         """Hold the gate shut; gives all that must be kept. Forgets what is too old to matter."""
         self._files.mkdirs(self._folder)
         with self._files.append(self._folder / "gate") as gate:
             fcntl.flock(gate.descriptor, fcntl.LOCK_EX)
+            if deleting:
+                gate.write(b".")  # before the first deletion: one that ends half-way counts
             pinned: set[bytes] = set()
             self._sweep()
             for path in self._folder.glob("*.pins"):
