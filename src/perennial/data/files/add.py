@@ -7,10 +7,10 @@ version, and the bytes that it stored are what the next one finds.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from stat import S_IXUSR
+from typing import TYPE_CHECKING, Any
 
 from perennial.data.evolution import adopt
 from perennial.data.files.kinds import EXECUTABLE, FILE
@@ -18,11 +18,10 @@ from perennial.data.files.places import Place, forget_place, now_ns, read_place,
 from perennial.data.files.status import seen_at
 from perennial.data.files.tables import table_parts
 from perennial.data.files.tree import Change, Entry, Stored, changes, read_tree, write_tree
-from perennial.data.files.walk import Seen, shown, shown_path, unreadable
+from perennial.data.files.walk import Seen, shown, shown_path
 from perennial.data.schema import Schema
 from perennial.errors import DataError, Invalid, NotFound
 from perennial.store.failpoints import failpoint, register
-from perennial.store.objects import SMALL_BYTES
 from perennial.types import Digest
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from perennial.data.files.rows import Rows
     from perennial.store.objects import ObjectStore
 
-__all__ = ["add", "commit_tree", "latest", "store_files", "what_changed"]
+__all__ = ["add", "commit_tree", "latest", "what_changed"]
 
 STORED = register("data.add.stored", "the files of a new version are stored, no version names them")
 COMMITTED = register("data.add.committed", "the new version is committed, its folder is not yet remembered")
@@ -174,60 +173,6 @@ def what_changed(before: DatasetVersion | None, after: Stored, objects: ObjectSt
     return list(changes(read_tree(objects.get(before.stored)), after.tree, objects.get))
 
 
-def store_files(paths: Sequence[Path], objects: ObjectStore) -> list[tuple[int, Digest]]:
-    """Store files; gives the size and digest of each, in order. Small ones go to disk with one flush for all.
-
-    Raises:
-        DataError: A file cannot be read, is gone, or changed while it was read.
-    """
-    if not paths:
-        return []
-    sizes: dict[Path, int] = {}
-    small: list[Path] = []
-    large: list[Path] = []
-
-    def contents() -> Iterator[bytes]:
-        for path in paths:
-            with _reading(path, sizes) as file:
-                if sizes[path] <= SMALL_BYTES:
-                    small.append(path)
-                    yield file.read()
-                else:
-                    large.append(path)
-
-    put = objects.put_many(contents())
-    digests = dict(zip(small, put, strict=True))
-    for path in large:
-        with _reading(path, sizes):
-            digests[path] = objects.put_file(path)
-    return [(sizes[path], digests[path]) for path in paths]
-
-
-@contextmanager
-def _reading(path: Path, sizes: dict[Path, int]) -> Generator[BinaryIO]:
-    """Open a file and note its size; an error when it is not the same at the end."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            before = os.fstat(file.fileno())
-            sizes[path] = before.st_size
-            yield file
-            after = os.fstat(file.fileno())
-    except FileNotFoundError as error:
-        raise DataError("this vanished while it was added", where=shown_path(path), remedy="add it again") from error
-    except OSError as error:
-        raise unreadable(os.fsencode(path), error) from error
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise changed_while_read(path)
-
-
-def changed_while_read(path: Path) -> DataError:
-    return DataError(
-        "this changed while it was read",
-        where=shown(os.fsencode(path)),
-        remedy="add it when its writer is done; a writer should write beside it, then rename",
-    )
-
-
 def _is_there(place: Place, catalog: Catalog) -> bool:
     """Whether a version still names the files of a place, so that nobody frees them."""
     try:
@@ -254,10 +199,13 @@ def _take_over(seen: list[Seen], place: Place | None, objects: ObjectStore, *, i
 def _store(seen: list[Seen], where: Path, *, is_file: bool, objects: ObjectStore) -> None:
     """Store every file whose digest is not known; it is known then."""
     new = [each for each in seen if each.kind in (FILE, EXECUTABLE) and not each.content]
-    paths = [where if is_file else where / os.fsdecode(each.path) for each in new]
-    for each, (size, digest) in zip(new, store_files(paths, objects), strict=True):
-        each.content = bytes.fromhex(digest)
-        each.size = size
+    root = os.fsencode(where)
+    paths = [root if is_file else b"%s/%s" % (root, each.path) for each in new]
+    for each, stored in zip(new, objects.put_files(paths), strict=True):
+        each.content = bytes.fromhex(stored.digest)
+        each.kind = EXECUTABLE if stored.mode & S_IXUSR else FILE
+        each.size, each.inode = stored.size, stored.inode
+        each.mtime_ns, each.ctime_ns = stored.mtime_ns, stored.ctime_ns
 
 
 def _rows(where: Path, seen: list[Seen], name: str, catalog: Catalog, *, is_file: bool) -> Rows | None:
@@ -277,5 +225,9 @@ def _rows(where: Path, seen: list[Seen], name: str, catalog: Catalog, *, is_file
     for path, part in zip(paths, found[1], strict=True):
         told = path.stat()
         if (told.st_size, told.st_mtime_ns, told.st_ino) != (part.size, part.mtime_ns, part.inode):
-            raise changed_while_read(path)
+            raise DataError(
+                "this changed while it was read",
+                where=shown_path(path),
+                remedy="add it when its writer is done; a writer should write beside it, then rename",
+            )
     return rows

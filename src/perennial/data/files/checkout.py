@@ -10,8 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import unicodedata
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -26,12 +25,11 @@ from perennial.data.files.status import digest_at, seen_at
 from perennial.data.files.tree import Entry, entries_of, read_tree
 from perennial.data.files.walk import Seen, shown
 from perennial.data.manifest import TableManifest
-from perennial.errors import Conflict, Corrupt, DataError, Invalid
+from perennial.errors import Conflict, DataError, Invalid
 from perennial.store import outside
 from perennial.store.failpoints import failpoint, register
 from perennial.store.files import LocalFiles, store_error
-from perennial.store.objects import SMALL_BYTES
-from perennial.types import Digest
+from perennial.store.packed import Copy
 
 if TYPE_CHECKING:
     from perennial.data.catalog import Catalog
@@ -43,7 +41,6 @@ __all__ = ["Checkout", "checkout", "file_name"]
 FILLED = register("data.checkout.filled", "a new folder is complete beside its place")
 REMOVED = register("data.checkout.removed", "in an existing folder the files of the version before are gone")
 WRITTEN = register("data.checkout.written", "all files are written, the place is not yet remembered")
-SHARE, THREADS = 64, 4  # files that one thread writes at a time, and how many do
 NAMED = 10  # conflicts that an error names
 
 
@@ -143,7 +140,7 @@ class _Writer:
             is_new: Nobody knows the folder yet, so that nothing in it has to be kept or replaced.
         """
         made: set[bytes] = set()
-        files: list[tuple[Entry, bytes]] = []
+        files: list[Copy] = []
         for entry in entries:
             path = folder + b"/" + entry.path
             parent = path if entry.kind == FOLDER else path.rpartition(b"/")[0]
@@ -154,37 +151,16 @@ class _Writer:
                 made.add(parent)
             if entry.kind == LINK:
                 outside.make_link(entry.content, path)
-            elif entry.kind != FOLDER:
-                files.append((entry, path))
-        put = outside.write_new if is_new else outside.write
-        shares = [files[start : start + SHARE] for start in range(0, len(files), SHARE)]
-        with ThreadPoolExecutor(THREADS) as threads:  # one writes while another hashes
-            for _ in threads.map(lambda share: self._files(share, put), shares):
-                pass
+            elif entry.digest is not None:
+                mode = (0o444 if self._is_link else 0o666) | (0o111 if entry.kind == EXECUTABLE else 0)
+                files.append(Copy(entry.digest, path, mode))
+        self._objects.checkout_many(files, is_new=is_new, link=self._is_link)
 
     def require(self, entries: Iterable[Entry]) -> None:
         """Raise NotFound when the bytes of an entry are not there."""
         for entry in entries:
             if entry.digest is not None and not self._objects.has(entry.digest):
                 self._objects.size(entry.digest)
-
-    def _files(self, files: list[tuple[Entry, bytes]], put: Callable[[bytes, bytes, int], None]) -> None:
-        for entry, path in files:
-            digest = Digest(entry.content.hex())
-            mode = 0o444 if self._is_link else 0o666
-            mode |= 0o111 if entry.kind == EXECUTABLE else 0
-            if entry.size <= SMALL_BYTES:
-                put(path, self._objects.get(digest), mode)
-            elif not (self._is_link and entry.kind == FILE and self._linked(digest, path)):
-                self._objects.checkout(digest, Path(os.fsdecode(path)), mode=mode)
-
-    def _linked(self, digest: Digest, path: bytes) -> bool:
-        whole = self._objects.open_path(digest)
-        if whole is None:
-            return False
-        if not self._objects.whole.is_sound(digest):
-            raise Corrupt(f"object {digest} is damaged", where=str(whole), remedy="see all damage: perennial verify")
-        return outside.make_hard_link(os.fsencode(whole), path)
 
 
 def _fill(where: Path, beside: Path, entries: list[Entry], write: _Writer) -> tuple[int, list[Seen], Checkout]:

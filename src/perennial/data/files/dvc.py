@@ -13,13 +13,14 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
-from perennial.data.files.add import commit_tree, store_files
+from perennial.data.files.add import commit_tree
 from perennial.data.files.kinds import EXECUTABLE, FILE
 from perennial.data.files.tables import scan_entries
 from perennial.data.files.tree import Entry, write_tree
@@ -28,6 +29,7 @@ from perennial.errors import Corrupt, DataError, NotFound, PerennialError
 if TYPE_CHECKING:
     from perennial.data.catalog import Catalog
     from perennial.data.files.rows import Rows
+    from perennial.store.source import Stored
 
 __all__ = ["Imported", "import_dvc"]
 
@@ -108,13 +110,12 @@ def _import(where: str, out: _Out, name: str, caches: list[Path], catalog: Catal
     paths = [_cached(file.md5, caches, file.relpath) for file in inside]
     if dry_run:
         return Imported(path=where, name=name, files=len(inside))
-    for file, cached in zip(inside, paths, strict=True):
-        _check(cached, file.md5, is_legacy=is_legacy)
     with catalog.objects.until_committed():
-        entries = [
-            Entry(os.fsencode(file.relpath), EXECUTABLE if file.isexec else FILE, size, bytes.fromhex(digest))
-            for file, (size, digest) in zip(inside, store_files(paths, catalog.objects), strict=True)
-        ]
+        entries: list[Entry] = []
+        for file, cached, put in zip(inside, paths, catalog.objects.put_files(paths), strict=True):
+            _check(cached, file.md5, put, is_legacy=is_legacy)
+            kind = EXECUTABLE if file.isexec else FILE
+            entries.append(Entry(os.fsencode(file.relpath), kind, put.size, bytes.fromhex(put.digest)))
         entries.sort(key=lambda entry: entry.path)
         stored = write_tree(entries, catalog.objects.put_many, is_file=is_file)
         version = commit_tree(
@@ -241,20 +242,29 @@ def _cached(md5: str, caches: list[Path], what: str) -> Path:
     raise NotFound(f"DVC's cache does not hold {md5}", where=what, remedy="get it with: dvc pull")
 
 
-def _check(path: Path, md5: str, *, is_legacy: bool) -> None:
+def _check(path: Path, md5: str, put: Stored, *, is_legacy: bool) -> None:
+    """The MD5 of a file, which must be as it was when it was put."""
     with open(path, "rb") as file:
-        if hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5:
-            return
-        file.seek(0)
-        start = file.read(TEXT_BYTES)
-        is_text = b"\0" not in start and len(start.translate(None, _BINARY)) >= 0.7 * len(start)
-        if is_legacy and is_text:
-            file.seek(0)
-            hasher = hashlib.md5(usedforsecurity=False)
-            while block := file.read(1 << 20):
-                hasher.update(block.replace(b"\r\n", b"\n"))
-            if hasher.hexdigest() == md5:
-                return
-    raise Corrupt(
-        f"DVC's cache holds other bytes than those of {md5}", where=str(path), remedy="remove that file, then: dvc pull"
-    )
+        is_right = _is_right(file, md5, is_legacy=is_legacy)
+        told = os.fstat(file.fileno())
+    if not is_right or (told.st_size, told.st_mtime_ns, told.st_ino) != (put.size, put.mtime_ns, put.inode):
+        raise Corrupt(
+            f"DVC's cache holds other bytes than those of {md5}",
+            where=str(path),
+            remedy="remove that file, then: dvc pull",
+        )
+
+
+def _is_right(file: BufferedReader, md5: str, *, is_legacy: bool) -> bool:
+    if hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5:
+        return True
+    file.seek(0)
+    start = file.read(TEXT_BYTES)
+    is_text = b"\0" not in start and len(start.translate(None, _BINARY)) >= 0.7 * len(start)
+    if not (is_legacy and is_text):
+        return False
+    file.seek(0)
+    hasher = hashlib.md5(usedforsecurity=False)
+    while block := file.read(1 << 20):
+        hasher.update(block.replace(b"\r\n", b"\n"))
+    return hasher.hexdigest() == md5
