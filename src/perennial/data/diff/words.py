@@ -16,6 +16,7 @@ __all__ = ["file_lines", "table_lines"]
 
 SHOWN_FILES = 20
 SHOWN_SHIFTS = 10
+SHOWN_COLUMNS = 6  # of a row, where no key names it
 
 
 def table_lines(found: TableDiff, shifts: Sequence[ColumnDrift] = ()) -> Iterator[str]:
@@ -71,7 +72,8 @@ def file_lines(before: str, after: str, changes: Sequence[Change]) -> Iterator[s
 
 
 def _key(key: dict[str, str | None]) -> str:
-    return ", ".join(f"{name} {_value(value)}" for name, value in key.items())
+    told = ", ".join(f"{name} {_value(value)}" for name, value in islice(key.items(), SHOWN_COLUMNS))
+    return told if len(key) <= SHOWN_COLUMNS else f"{told} and {len(key) - SHOWN_COLUMNS} columns more"
 
 
 def _value(text: str | None) -> str:

@@ -295,7 +295,7 @@ def _column(column: Column, *, fits: bool) -> Iterator[Rule]:
         forms = "|".join(column.patterns)
         bad = ~here.str.contains(rf"^(?:{forms})$")
         yield rule("pattern", bad, f" of another form than {forms}", "is of another form")
-    seen = f"outside {_figure(column.minimum)} to {_figure(column.maximum)}"
+    seen = "outside " + " to ".join("any" if end is None else _figure(end) for end in (column.minimum, column.maximum))
     for bad in _outside(column, *_with_slack(column)):
         yield rule("range", bad, f" {seen}", f"is {seen}")
     for end, bounds in (("below", (column.at_least, None)), ("above", (None, column.at_most))):
@@ -382,7 +382,9 @@ def _text(name: str) -> pl.Expr:
 
 def _as_text(values: pl.Series) -> pl.Series:
     if values.dtype.is_nested() or values.dtype == pl.Binary or values.dtype == pl.Duration:
-        return pl.Series(values.name, [None if value is None else str(value) for value in values.to_list()], dtype=pl.String)
+        return pl.Series(
+            values.name, [None if value is None else str(value) for value in values.to_list()], dtype=pl.String
+        )
     return values.cast(pl.String)
 
 
