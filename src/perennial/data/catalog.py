@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from perennial.data.dataset import Dataset
 from perennial.data.datasets import Datasets
+from perennial.data.names import dataset_at, is_path, missing
 from perennial.data.remotes import Remotes
 from perennial.data.schemas import Schemas
 from perennial.errors import NotFound
@@ -64,12 +65,11 @@ class Catalog:
         Raises:
             NotFound: There is none.
         """
-        base, _, version = name.partition("@")
-        which = int(version) if version.isdecimal() else version or "latest"
-        return Dataset(self, self.datasets.get(name=base, version=which))
+        base, version = dataset_at(name)
+        return Dataset(self, self.datasets.get(name=base, version=version))
 
     def table(self, what: str) -> Scan:
-        """The rows of NAME[@VERSION], or of a file or folder at this path (when there is one, or it has a slash).
+        """The rows of the file or folder at this path, when there is one, else of NAME[@VERSION].
 
         Raises:
             NotFound: There is neither such a dataset nor such a path.
@@ -77,25 +77,29 @@ class Catalog:
         """
         from perennial.data.scan import scan, scan_version
 
-        if "/" in what or Path(what).exists():
+        if is_path(what):
             return scan(what)
-        return scan_version(self[what].version, self.objects, self.scratch)
-
-    def is_table(self, what: str) -> bool:
-        """Whether NAME[@VERSION] holds a table; a path is taken for one, so that reading it says what is wrong."""
-        return "/" in what or Path(what).exists() or bool(self[what].version.schema.columns)
+        try:
+            version = self[what].version
+        except NotFound as error:
+            raise missing(what, error) from None
+        return scan_version(version, self.objects, self.scratch)
 
     def batches(self, what: str) -> list[Scan]:
-        """The accepted versions of a dataset, oldest first; or what lies at this path, as one batch."""
-        if "/" in what or Path(what).exists():
+        """The accepted versions of a dataset up to NAME[@VERSION], oldest first, with that one whatever its state; or
+        what lies at this path, as one batch.
+        """
+        if is_path(what):
             return [self.table(what)]
         from perennial.data.scan import scan_version
 
+        newest = self[what].version
         versions = [
-            version for version in self.datasets.list(name=what) if version.manifest and version.state == "accepted"
+            version
+            for version in self.datasets.list(name=newest.name)
+            if version.version == newest.version
+            or (version.version < newest.version and version.manifest and version.state == "accepted")
         ]
-        if not versions:
-            self.datasets.get(name=what)  # says that there is none
         return [scan_version(version, self.objects, self.scratch) for version in reversed(versions)]
 
     def add(self, what: Any, name: str, *, note: str = "", tag: str | None = None) -> Dataset:

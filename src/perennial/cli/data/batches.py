@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from perennial.cli.data.named import TABLE, Named
 from perennial.cli.output import emit, progress, table
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "batches",
         nargs="+",
-        metavar="NAME|PATH",
-        help="a dataset, whose accepted versions are the batches; or files or folders, one batch each, oldest first",
+        metavar=TABLE,
+        help="a dataset: its accepted versions (up to VERSION, whatever the state of that one) are the batches; or "
+        "files or folders, one batch each, oldest first",
     )
     parser.add_argument(
         "--budget", type=float, default=0.001, help="chance of calling a sound batch unusual (default: 0.001)"
@@ -40,11 +42,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     import msgspec
 
-    from perennial.api.connect import open as open_workspace
     from perennial.data.history.batches import judge_newest
 
-    with open_workspace(options.home) as ws, progress("measuring batches"):
-        scans: Sequence[Scan] = [scan for what in options.batches for scan in ws.data.batches(what)]
+    with Named(options.home) as named, progress("measuring batches"):
+        scans: Sequence[Scan] = [scan for what in options.batches for scan in named.batches(what)]
         guard, found = judge_newest(scans, budget=options.budget)
     value = {"unusual": msgspec.to_builtins(found), "guard": msgspec.to_builtins(guard)}
     emit(options, value, _lines(guard, found, scans[-1].says, show_bounds=options.bounds))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perennial.cli.data.named import TABLE, TABLE_HELP, Named
 from perennial.cli.output import emit, progress
+from perennial.data.formats import FORMATS
+from perennial.data.names import is_path
 
 if TYPE_CHECKING:
     from perennial.data.scan import Scan
-    from perennial.workspace import Workspace
 
 __all__ = ["arguments", "run"]
 
@@ -21,15 +20,13 @@ SHOWN = 10  # of what is worth a look, and of columns that have shifted
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    table = "NAME[@VERSION]|PATH"
-    parser.add_argument("table", metavar=table, help="a dataset, or a file or folder of tables")
-    parser.add_argument("--against", metavar=table, help="compare with this: another version, yesterday's file")
+    parser.add_argument("table", metavar=TABLE, help=TABLE_HELP)
+    parser.add_argument("--against", metavar=TABLE, help="compare with this: another version, yesterday's file")
     parser.add_argument("--target", metavar="COLUMN", help="show what every column tells about this one")
     parser.add_argument("--out", metavar="FILE.html", help="where to write the page (default: NAME-VERSION.html here)")
 
 
 def run(options: argparse.Namespace) -> int:
-    from perennial.api.connect import find_folder, open
     from perennial.data.profile.association import associations
     from perennial.data.profile.drift import drift
     from perennial.data.profile.notable import notes
@@ -37,19 +34,14 @@ def run(options: argparse.Namespace) -> int:
     from perennial.data.profile.profiles import profile
     from perennial.store.files import LocalFiles
 
-    with ExitStack() as opened, progress("opening") as tell:
-
-        @cache  # two datasets are of one workspace, which is opened once
-        def workspace() -> Workspace:
-            find_folder(options.home)  # looking makes no workspace
-            return opened.enter_context(open(options.home, origin="cli"))
-
-        name, source = _table(options.table, workspace)
+    with Named(options.home) as named, progress("opening") as tell:
+        source = named.table(options.table)
+        name = _title(options.table, source)
         found = profile(source, target=options.target, name=name, tell=tell)
         against = shifts = None
         if options.against:
-            before, reference = _table(options.against, workspace)
-            against = profile(reference, name=before, tell=tell)
+            reference = named.table(options.against)
+            against = profile(reference, name=_title(options.against, reference), tell=tell)
             shifts = drift(reference, source, tell=tell)
         tell("drawing")
         path = Path(options.out or f"{name.replace('@', '-')}.html")
@@ -78,14 +70,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _table(text: str, workspace: Callable[[], Workspace]) -> tuple[str, Scan]:
-    """What a person means by this: a path if there is something, else a dataset."""
-    from perennial.data.scan import FORMATS, scan, scan_version
-
-    path = Path(text)
-    if path.exists() or path.name != text or any(text.lower().endswith(ending) for ending in FORMATS):
-        ending = max((ending for ending in FORMATS if path.name.lower().endswith(ending)), key=len, default="")
-        return path.resolve().name.removesuffix(ending), scan(path)
-    data = workspace().data
-    version = data[text].version
-    return f"{version.name}@{version.version}", scan_version(version, data.objects, data.scratch)
+def _title(text: str, source: Scan) -> str:
+    """What the page calls it: the name of the file without its ending, or NAME@VERSION."""
+    if not is_path(text):
+        return source.says
+    name = Path(text).resolve().name
+    return name.removesuffix(max((ending for ending in FORMATS if name.lower().endswith(ending)), key=len, default=""))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perennial.cli.data.named import TABLE, TABLE_HELP, Named
 from perennial.cli.output import common, emit, moment, progress, say, table
 from perennial.errors import Invalid, NotFound
 
@@ -52,7 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     listed.add_argument("name", metavar="NAME", nargs="?", default=None, help="of one dataset")
 
     inferred = add("infer", _infer, "a schema that a table fits")
-    inferred.add_argument("table", metavar="NAME[@VERSION]|PATH", help="a dataset, or a file or folder with a table")
+    inferred.add_argument("table", metavar=TABLE, help=TABLE_HELP)
     inferred.add_argument("--target", metavar="COLUMN", default=None, help="is there in training and not in serving")
     inferred.add_argument("--relations", action="store_true", help="look for relations between columns, too")
     inferred.add_argument("--save", metavar="NAME", default=None, help="propose it for this dataset")
@@ -141,20 +142,9 @@ def _list(options: argparse.Namespace) -> int:
 def _infer(options: argparse.Namespace) -> int:
     from perennial.data.forms.toml import to_toml
     from perennial.data.inference import infer
-    from perennial.data.scan import scan
 
-    def inferred(source: Any) -> Schema:
-        with progress(f"looking at {options.table}"):
-            return infer(source, target=options.target, relations=options.relations)
-
-    if "/" in options.table or Path(options.table).exists():
-        schema = inferred(scan(options.table))
-    else:
-        from perennial.api.connect import find_folder, open
-
-        find_folder(options.home)  # looking makes no workspace
-        with open(options.home, origin="cli") as ws:
-            schema = inferred(ws.data.table(options.table))
+    with Named(options.home) as named, progress(f"looking at {options.table}"):
+        schema = infer(named.table(options.table), target=options.target, relations=options.relations)
     if options.save is not None:
         options.name, options.accept, options.dry_run = options.save, False, False
         return _propose(options, schema, [])

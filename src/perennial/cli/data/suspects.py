@@ -7,12 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perennial.cli.names import dataset_at
+from perennial.cli.data.named import TABLE, TABLE_HELP, Named
 from perennial.cli.output import emit, progress, table
-from perennial.errors import Invalid, NotFound
+from perennial.errors import Invalid
 
 if TYPE_CHECKING:
-    from perennial.data.scan import Scan
     from perennial.data.suspects import Measured, Suspects
 
 __all__ = ["arguments", "run"]
@@ -30,8 +29,8 @@ FIGURES = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("table", metavar="NAME[@VERSION]|PATH", help="a dataset, or a file or folder with a table")
-    parser.add_argument("--clean", metavar="PATH", help="the table as it should be: tells precision, recall and F1")
+    parser.add_argument("table", metavar=TABLE, help=TABLE_HELP)
+    parser.add_argument("--clean", metavar=TABLE, help="the table as it should be: tells precision, recall and F1")
     parser.add_argument("--min-score", metavar="X", type=float, help="from which score on to tell (default: 0.51)")
     parser.add_argument(
         "--limit", metavar="N", type=int, default=50, help="tell no more cells, the surest (default: 50)"
@@ -40,15 +39,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from perennial.data.scan import scan
     from perennial.data.suspects import THRESHOLD, measure, suspects
 
     least = THRESHOLD if options.min_score is None else options.min_score
     if not 0 <= least <= 1:
         raise Invalid(f"{least} is no score", remedy="give --min-score a number from 0 to 1")
-    source = scan(options.table) if Path(options.table).exists() else _dataset(options)
-    told = scan(options.clean) if options.clean else None
-    with progress(f"looking at {source.says}"):
+    with Named(options.home) as named, progress(f"looking at {options.table}"):
+        source = named.table(options.table)
+        told = named.table(options.clean) if options.clean else None
         found = suspects(source, min_score=least)
         measured = measure(found, source, told) if told is not None else []
     if options.out:
@@ -65,18 +63,6 @@ def run(options: argparse.Namespace) -> int:
     }
     emit(options, value, _lines(found, cells, measured))
     return 0
-
-
-def _dataset(options: argparse.Namespace) -> Scan:
-    from perennial.api.connect import open as open_workspace
-    from perennial.data.scan import format_of, scan_version
-
-    name, version = dataset_at(options.table)
-    if format_of(name) is not None:
-        raise NotFound("there is no such file", where=options.table, remedy="mend the path, or name a dataset")
-    with open_workspace(options.home) as ws:
-        found = ws.data.datasets.get(name=name, version=version)
-        return scan_version(found, ws.data.objects, ws.data.scratch)
 
 
 def _figures(one: Measured) -> dict[str, Any]:
