@@ -24,6 +24,7 @@ _QUICK = (np.uint8(0x9D), np.uint8(0x3B))
 _QUICK_SUM = np.uint8(0xA7)
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio: spreads all bytes to the top
 _LIMIT = np.uint64(1 << (64 - CUT_BITS + _QUICK_BITS))
+PIECE_BYTES = 1 << 20  # of a block at once, so that what is left of the one before is copied cheaply
 _STEP = 128 << 10  # positions at once: they stay in the processor's cache
 
 
@@ -31,8 +32,11 @@ def split(blocks: Iterable[bytes]) -> Iterator[memoryview]:
     """The chunks of a stream that comes in blocks, in order; together they are the stream."""
     search = _Search()
     rest, searched = memoryview(b""), 0
-    for block in blocks:
-        data = memoryview(b"".join((rest, block)) if rest else block)
+    pieces = (
+        block[at : at + PIECE_BYTES] for block in map(memoryview, blocks) for at in range(0, len(block), PIECE_BYTES)
+    )
+    for piece in pieces:
+        data = memoryview(b"".join((rest, piece))) if rest else piece
         start = 0
         while (end := search(data, start, searched)) is not None:
             yield data[start:end]

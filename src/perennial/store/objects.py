@@ -29,7 +29,7 @@ from perennial.store.held import held
 from perennial.store.packed import Copy, Found, Packed, Run
 from perennial.store.packs import CHUNK, LIST, OBJECT, Payload
 from perennial.store.pins import Pins
-from perennial.store.source import Stored, Unread, blocks_of, read_small, read_steadily, unread
+from perennial.store.source import Stored, Unread, blocks_of, first_bytes, read_small, read_steadily, unread
 from perennial.store.whole import BLOCK_BYTES, Whole, read_blocks
 from perennial.types import Digest
 
@@ -41,6 +41,7 @@ __all__ = ["Copy", "ObjectStore", "Stored", "Usage", "chunks_of", "digest_of"]
 SMALL_BYTES = 256 << 10  # up to this size an object goes into a pack
 BATCH, BATCH_BYTES = 1024, 8 << 20  # objects that are pinned and appended together
 WRITERS = 3  # threads that write files out: one hashes while another waits for the file system
+CUT_BYTES = 1 << 20  # read at once where chunks are cut: fits the processor's cache
 AHEAD = 8  # chunks that are cut or read before they are needed
 CHUNKED_BYTES = 16 << 20  # from this size on an opaque object becomes a list of chunks
 TABLE_MAGIC = (b"PAR1", b"ARROW1")  # tables are versioned as manifests of files, never chunked as well
@@ -99,7 +100,7 @@ class ObjectStore:
         with self.writing(), self._batch(OBJECT) as batch:
             for data in many:
                 if len(data) > SMALL_BYTES:
-                    digests.append(self._put_large(iter((data,)), len(data)))
+                    digests.append(self._put_large(data))
                 else:
                     raw = blake3(data).digest()
                     digests.append(Digest(raw.hex()))
@@ -133,7 +134,9 @@ class ObjectStore:
 
             def read(descriptor: int, size: int) -> bytes | Digest:
                 if size > SMALL_BYTES:
-                    return self._put_large(blocks_of(descriptor, size, BLOCK_BYTES), size, whole.add)
+                    is_whole = size < self._chunked_bytes or first_bytes(descriptor, 8).startswith(TABLE_MAGIC)
+                    blocks = blocks_of(descriptor, size, BLOCK_BYTES if is_whole else CUT_BYTES)
+                    return whole.add(blocks) if is_whole else self._put_chunked(blocks)
                 return read_small(descriptor, size)
 
             for path in map(os.fsencode, paths):
@@ -356,20 +359,16 @@ class ObjectStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _put_large(
-        self, blocks: Iterator[bytes], size: int, put_whole: Callable[[Iterable[bytes]], Digest] | None = None
-    ) -> Digest:
-        first = next(blocks)
-        blocks = chain((first,), blocks)
-        if size < self._chunked_bytes or first.startswith(TABLE_MAGIC):
-            return (put_whole or self.whole.put)(blocks)
-        return self._put_chunked(blocks)
+    def _put_large(self, data: bytes) -> Digest:
+        if len(data) < self._chunked_bytes or data.startswith(TABLE_MAGIC):
+            return self.whole.put((data,))
+        return self._put_chunked((data,))
 
-    def _put_chunked(self, blocks: Iterator[bytes]) -> Digest:
+    def _put_chunked(self, blocks: Iterable[bytes]) -> Digest:
         from perennial.store.ahead import ahead
         from perennial.store.chunking import split  # it needs numpy, which small objects do not
 
-        hasher = new_hasher()
+        hasher = blake3()  # by one thread: others cut and write
         chunk, entries = memoryview(b""), list[bytes]()
         with self._batch(CHUNK) as batch:
             for chunk in ahead(split(blocks), AHEAD):

@@ -43,7 +43,8 @@ MARK = b"\xf5PF"
 HEADER = struct.Struct("<3scI32sI")
 OBJECT, CHUNK, LIST, DEAD = b"o", b"c", b"l", b"x"  # any two differ in two bits or more: one flipped bit shows
 FULL_BYTES = 128 << 20  # a pack over this size gets no more frames
-WRITE_BYTES = 1 << 20  # frames are handed to the operating system in writes of about this size
+WRITE_BYTES = 1 << 20  # frames are handed to the operating system in writes of about this size,
+UNCOPIED_BYTES = 128 << 10  # but a payload from this size on in one of its own
 
 Payload = tuple[bytes, bytes | memoryview]  # digest, bytes
 
@@ -270,12 +271,17 @@ class PackWriter:
                     frame = Frame(kind, digest, end, len(payload))
                     end = frame.end
                     frames.append(frame)
-                    waiting += (_header(kind, digest, len(payload)), payload)
-                    size += len(payload)
-                    if size >= WRITE_BYTES:
-                        self._write(waiting)
-                        size = 0
-                self._write(waiting)
+                    waiting.append(_header(kind, digest, len(payload)))
+                    if len(payload) < UNCOPIED_BYTES:
+                        waiting.append(payload)
+                        size += len(payload)
+                    if size >= WRITE_BYTES or len(payload) >= UNCOPIED_BYTES:
+                        self._file.write(b"".join(waiting))
+                        waiting, size = [], 0
+                    if len(payload) >= UNCOPIED_BYTES:
+                        self._file.write(payload)
+                if waiting:
+                    self._file.write(b"".join(waiting))
             except OSError as error:
                 self._withdraw(error)
                 raise
@@ -322,14 +328,6 @@ class PackWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _write(self, parts: list[bytes | memoryview]) -> None:
-        if len(parts) == 2 and len(parts[1]) > WRITE_BYTES // 4:  # a chunk: not worth a copy
-            self._file.write(parts[0])
-            self._file.write(parts[1])
-        elif parts:
-            self._file.write(b"".join(parts))
-        parts.clear()
 
     def _withdraw(self, error: OSError) -> None:
         self.error = error

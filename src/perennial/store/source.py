@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from perennial.errors import DataError
 from perennial.types import Digest
 
-__all__ = ["Stored", "Unread", "blocks_of", "read_small", "read_steadily", "unread"]
+__all__ = ["Stored", "Unread", "blocks_of", "first_bytes", "read_small", "read_steadily", "unread"]
 
 TRIES = 2  # a file that changes each time has a writer that is not done
 NAMED = 10  # paths in one error
@@ -85,6 +85,18 @@ def read_small(descriptor: int, size: int) -> bytes:
     if len(data) != size:
         raise Unread("it changes while it is read")
     return data
+
+
+def first_bytes(descriptor: int, count: int) -> bytes:
+    """What a file begins with.
+
+    Raises:
+        Unread: Reading fails.
+    """
+    try:
+        return os.pread(descriptor, count, 0)
+    except OSError as error:
+        raise Unread(error.strerror or str(error)) from error
 
 
 def blocks_of(descriptor: int, size: int, block_bytes: int) -> Iterator[bytes]:
