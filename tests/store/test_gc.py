@@ -190,6 +190,36 @@ def plain_without_objects(table: sa.Table) -> dict[str, object]:
     return plain(table) | {column.name: None for column in table.columns if column.info.get("object")}
 
 
+def test_F04_chunks_of_a_sound_list_stay_while_a_damaged_copy_of_it_lies_behind_it(
+    tmp_path: Path, records: Records
+) -> None:
+    """What is left when a damaged list is put again and the process is killed before it takes the damaged one away."""
+    data = noise(CHUNKED_BYTES)
+    with open_store(tmp_path) as objects:
+        digest = objects.put(data)
+        name(records, digest)
+        parts = [part for part, _ in objects.parts(digest)]
+        found = objects.packed.find(bytes.fromhex(digest))
+        assert found is not None
+        pack, frame = found
+        with open(pack.path, "r+b") as file:
+            file.seek(frame.end - frame.length)
+            file.write(b"?")  # in the digest of the first chunk
+
+        def put_again(acknowledge: Acknowledge) -> None:
+            open_store(tmp_path).put(data)  # into a pack of its own: the first is in use
+
+        assert run_in_child(put_again, "objects.pack.synced=kill@1").was_killed
+    (other,) = (path for path in pack.path.parent.glob("*.pack") if path != pack.path)
+    other.rename(other.with_name("a.pack"))
+    pack.path.rename(pack.path.with_name("b.pack"))
+    for notes in (tmp_path / "objects" / "pins").glob("*.pins"):
+        notes.unlink()  # as after an hour
+    with open_store(tmp_path) as objects:
+        collect_garbage(records, objects)
+        assert all(objects.has(part) for part in parts)
+
+
 def test_a_manifest_that_cannot_be_read_stops_the_collection(objects: ObjectStore, records: Records) -> None:
     (manifest, gone) = put_committed(objects, b"no manifest of a bundle", b"gone")
     name(records, manifest, column="bundle")
@@ -236,6 +266,21 @@ def test_F35_what_a_process_put_is_kept_while_it_lives_and_an_hour_after(tmp_pat
         (notes,) = (objects.folder / "pins").glob("*.pins")
         os.utime(notes, (hour, hour))
         assert collect_garbage(records, objects).young == 1
+
+
+def test_F35_notes_that_were_swept_while_a_machine_slept_are_begun_anew(tmp_path: Path, records: Records) -> None:
+    with open_store(tmp_path) as objects, open_store(tmp_path) as other:
+        objects.put(b"put before the machine slept for eight days")
+        (notes,) = (objects.folder / "pins").glob("*.pins")
+        long_ago = notes.stat().st_mtime - 8 * 86_400
+        os.utime(notes, (long_ago, long_ago))
+        other.put(b"the first put of another process sweeps what is dead")
+        assert notes.exists()
+        assert collect_garbage(records, other).objects == 1
+        assert not notes.exists()
+        kept = objects.put(b"about to be committed")
+        assert collect_garbage(records, other).objects == 0
+        assert other.has(kept)
 
 
 def test_an_inner_block_keeps_what_the_outer_one_has_not_committed(objects: ObjectStore, records: Records) -> None:

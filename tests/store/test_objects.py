@@ -425,3 +425,19 @@ def test_usage_tells_what_lies_where(objects: ObjectStore) -> None:
     assert used.chunk_bytes >= CHUNKED_BYTES
     assert used.whole_bytes > SMALL_BYTES
     assert used.other_bytes < 10_000
+
+
+def test_a_file_that_was_to_be_taken_can_be_gone_on_with_when_that_fails(tmp_path: Path) -> None:
+    """A read-only one could not: an interrupted pull opens it to write, and its owner need not be the superuser."""
+    data, fail_at, taken = noise(SMALL_BYTES + 1), 0, False
+    while not taken:
+        fail_at += 1
+        path = tmp_path / f"unfinished{fail_at}"
+        path.write_bytes(data)
+        calls = FailingCalls(fail_at, errno.ENOSPC)
+        try:
+            ObjectStore(tmp_path / f"objects{fail_at}", files=LocalFiles(calls)).take(digest_of(data), path)
+            taken = not calls.has_failed
+        except StoreError:
+            assert not path.exists() or path.stat().st_mode & 0o200, fail_at
+    assert fail_at > 5

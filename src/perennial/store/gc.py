@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 from blake3 import blake3
@@ -125,7 +125,8 @@ class _Stored:
         self.dead_bytes: defaultdict[Path, int] = defaultdict(int)
         self._objects = objects
         self._unnamed = _Unnamed()
-        self._lists: dict[bytes, list[tuple[bytes, int]]] = {}
+        # All of an object: beside a sound list a damaged one may lie, or one that was cut elsewhere.
+        self._lists: defaultdict[bytes, list[list[tuple[bytes, int]]]] = defaultdict(list)
         for path in objects.whole.found():
             if len(path.name) == 64:
                 self.count += 1
@@ -141,15 +142,15 @@ class _Stored:
                     self.dead_bytes[pack.path] += frame.end - frame.offset
                     continue
                 if frame.kind == LIST:
-                    self._lists[frame.digest] = chunks_of(pack.payload(frame) or b"")
+                    self._lists[frame.digest].append(chunks_of(pack.payload(frame) or b""))
                 self.count += frame.kind in (OBJECT, LIST)
                 if frame.digest not in named:
                     self._unnamed.frames[pack.path].append(frame)
 
     def with_chunks(self, kept: set[bytes]) -> set[bytes]:
         """These digests, and those of the chunks that their lists name."""
-        chunks = (chunk for digest, listed in self._lists.items() if digest in kept for chunk, _ in listed)
-        return kept.union(chunks)
+        lists = chain.from_iterable(lists for digest, lists in self._lists.items() if digest in kept)
+        return kept.union(chunk for listed in lists for chunk, _ in listed)
 
     def without(self, kept: set[bytes]) -> _Unnamed:
         """What may go."""
@@ -167,7 +168,8 @@ class _Stored:
         found = {bytes.fromhex(digest): size for digest, size in self._unnamed.whole.items()}
         for frames in self._unnamed.frames.values():
             found |= {frame.digest: frame.length for frame in frames if frame.kind == OBJECT}
-        found |= {digest: sum(length for _, length in listed) for digest, listed in self._lists.items()}
+        for digest, lists in self._lists.items():
+            found[digest] = max(sum(length for _, length in listed) for listed in lists)
         return {digest: size for digest, size in found.items() if digest in wanted}
 
 

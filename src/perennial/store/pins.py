@@ -97,7 +97,7 @@ class Pins:
             if deleting:
                 gate.write(b".")  # before the first deletion: one that ends half-way counts
             pinned: set[bytes] = set()
-            self._sweep()
+            self._sweep(alone=True)
             for path in self._folder.glob("*.pins"):
                 try:
                     notes = path.read_bytes()
@@ -124,16 +124,17 @@ class Pins:
             for old in [file for file in self._own if now - file.since > LIVING_S + NEW_FILE_S]:
                 old.close()
                 self._own.remove(old)
-            self._sweep()
+            self._sweep(alone=False)
             self._own.append(_PinFile(self._folder, self._files))
         return self._own[-1]
 
-    def _sweep(self) -> None:
-        """Remove notes that are too old to matter."""
+    def _sweep(self, *, alone: bool) -> None:
+        """Remove notes that are too old to matter; those of a living process only while none can write."""
         for path in self._folder.glob("*.pins"):
             try:
                 with open(path, "rb") as file:
-                    is_over = time.time() - os.fstat(file.fileno()).st_mtime > (DEAD_S if _is_dead(file) else LIVING_S)
+                    age = time.time() - os.fstat(file.fileno()).st_mtime
+                    is_over = (age > DEAD_S and _is_dead(file)) or (alone and age > LIVING_S)
             except FileNotFoundError:
                 continue
             if is_over:
@@ -157,8 +158,8 @@ class _PinFile:
 
     @property
     def is_usable(self) -> bool:
-        """Whether nothing failed, and this is not the copy in a fork, whose parent may end it."""
-        return not self._has_failed and self._process == os.getpid()
+        """Whether nothing failed, nobody swept it, and this is not the copy in a fork, whose parent may end it."""
+        return not self._has_failed and self._process == os.getpid() and os.fstat(self._file.descriptor).st_nlink > 0
 
     def add(self, digests: bytes) -> None:
         try:

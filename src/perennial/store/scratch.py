@@ -13,7 +13,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from perennial.store.files import Files, LocalFiles
+from perennial.store.files import AppendFile, Files, LocalFiles
 
 __all__ = ["scratch_folder"]
 
@@ -26,14 +26,23 @@ def scratch_folder(root: Path, files: Files | None = None) -> Generator[Path]:
     files = files or LocalFiles()
     files.mkdirs(root)
     _sweep(root)
-    folder = root / f"{secrets.token_hex(8)}.tmp"
-    files.mkdirs(folder)
-    with files.append(folder / _LOCK) as lock:
-        fcntl.flock(lock.descriptor, fcntl.LOCK_EX)  # held while the folder is ours; a dead process holds nothing
+    with _locked_folder(root, files) as lock:
         try:
-            yield folder
+            yield lock.path.parent
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(lock.path.parent, ignore_errors=True)
+
+
+def _locked_folder(root: Path, files: Files) -> AppendFile:
+    """A new folder, by its lock: held while the folder is ours; a dead process holds nothing."""
+    while True:
+        folder = root / f"{secrets.token_hex(8)}.tmp"
+        files.mkdirs(folder)
+        lock = files.append(folder / _LOCK)
+        fcntl.flock(lock.descriptor, fcntl.LOCK_EX)
+        if os.fstat(lock.descriptor).st_nlink:
+            return lock
+        lock.close()  # swept before it was locked
 
 
 def _sweep(root: Path) -> None:

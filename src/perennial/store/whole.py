@@ -58,9 +58,12 @@ class Whole:
         with self._files.append(path) as file:
             file.fsync()
         self._pins.add(bytes.fromhex(digest))
-        path.chmod(0o444)
         self._files.mkdirs(self.path(digest).parent)
-        self._files.publish(path, self.path(digest))
+        # Not read-only in its old place: who goes on there after we were killed must be able to write.
+        beside = self._folder / f"{secrets.token_hex(8)}.tmp"
+        self._files.rename(path, beside)
+        beside.chmod(0o444)
+        self._files.publish(beside, self.path(digest))
         failpoint("objects.whole.renamed")
         return True
 
