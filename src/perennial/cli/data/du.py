@@ -32,11 +32,14 @@ def run(options: argparse.Namespace) -> int:
         used = [each for each in usage(versions, objects) if options.name in (None, each.name)]
         with Records.open(folder.records_url, read_only=True) as records:
             garbage = collect_garbage(records, objects, dry_run=True)
+        store = objects.usage()
     rows = [
         {"name": each.name, "versions": each.versions}
         | {"content": size(each.content_bytes), "stored": size(each.stored_bytes), "own": size(each.own_bytes)}
         for each in used
     ]
-    lines = [*table(rows, COLUMNS), f"`perennial data gc` would free {size(garbage.freed_bytes)}"]
-    emit(options, {"datasets": msgspec.to_builtins(used), "gc": msgspec.to_builtins(garbage)}, lines)
+    total = f"the store takes {size(store.bytes)}, models and runs included; `perennial data gc` would free"
+    lines = [*table(rows, COLUMNS), f"{total} {size(garbage.freed_bytes)}"]
+    value = {"datasets": used, "store": store, "gc": garbage}
+    emit(options, {key: msgspec.to_builtins(part) for key, part in value.items()}, lines)
     return 0
