@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 __all__ = [
+    "UNFINISHED",
     "make_folders",
     "make_hard_link",
     "make_link",
@@ -24,7 +25,7 @@ __all__ = [
     "write_new",
 ]
 
-_BESIDE = b".perennial.tmp"  # ends the name under which a file is made, before it takes the place of another
+UNFINISHED = b".perennial.tmp"  # ends the name under which something is made, before it takes its place
 
 
 def make_folders(path: bytes) -> None:
@@ -126,6 +127,6 @@ def remove_tree(path: bytes) -> None:
 def _beside(path: bytes) -> bytes:
     """A name for what will take the place of `path`; what an interrupted call left there is removed."""
     folder, _, name = path.rpartition(b"/")
-    beside = b"%s/.%s%s" % (folder, blake2b(name, digest_size=8).hexdigest().encode(), _BESIDE)
+    beside = b"%s/.%s%s" % (folder, blake2b(name, digest_size=8).hexdigest().encode(), UNFINISHED)
     remove(beside)
     return beside

@@ -20,6 +20,7 @@ from perennial.data.inference import infer
 from perennial.data.scan import scan
 from perennial.data.tables import write_table
 from perennial.errors import Conflict, Corrupt, DataError, Invalid
+from perennial.store import outside
 from perennial.store.failpoints import arm
 from perennial.types import Digest
 
@@ -116,7 +117,28 @@ def test_what_is_in_the_way_is_a_conflict_and_yields_to_force(
     assert list((tmp_path / "outside").iterdir()) == []
 
 
+def test_files_of_a_version_that_was_removed_may_be_the_last_copy_and_are_kept(
+    catalog: Catalog, folder: Path, versions: tuple[DatasetVersion, DatasetVersion]
+) -> None:
+    catalog.datasets.remove(name="images", version=2)
+    before = content(folder)
+    with pytest.raises(Conflict, match=r"of a version that was removed: cats/tom.png, dogs/rex.png"):
+        checkout(versions[0], folder, catalog)
+    assert content(folder) == before
+    checkout(versions[0], folder, catalog, force=True)
+    assert (folder / "cats" / "tom.png").read_bytes() == b"tom" * 1000
+
+
+def test_what_a_killed_checkout_left_is_no_part_of_a_version(catalog: Catalog, folder: Path) -> None:
+    first = add(folder, "images", catalog)
+    outside.write_new(os.fsencode(folder / ".0123456789abcdef") + outside.UNFINISHED, b"half", 0o644)
+    (folder / os.fsdecode(b".0123" + outside.UNFINISHED)).mkdir()
+    assert add(folder, "images", catalog) == first
+
+
 def test_an_ignored_link_is_not_written_through(catalog: Catalog, folder: Path, tmp_path: Path) -> None:
+    (folder / "cats" / "deep").mkdir()
+    (folder / "cats" / "deep" / "file").touch()
     version = add(folder, "images", catalog)
     (tmp_path / "outside").mkdir()
     (folder / "cats").rename(tmp_path / "cats")
@@ -184,6 +206,18 @@ def test_C11_names_that_leave_the_folder_are_refused(catalog: Catalog, tmp_path:
     with pytest.raises(DataError, match="cannot hold a path"):
         checkout(version, tmp_path / "there", catalog)
     assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize("target", [b"", b"a\0b"])
+def test_C11_links_that_no_file_system_holds_are_refused_before_anything_is_written(
+    catalog: Catalog, folder: Path, target: bytes
+) -> None:
+    entries = [Entry(b"link", LINK, 0, target), Entry(b"run.sh", FILE, 4, bytes.fromhex(catalog.objects.put(b"evil")))]
+    version = commit_tree(write_tree(entries, catalog.objects.put_many), "evil", catalog, source={})
+    before = content(folder)
+    with pytest.raises(DataError, match="path or link"):
+        checkout(version, folder, catalog, force=True)
+    assert content(folder) == before
 
 
 def test_C11_no_version_writes_into_the_workspace(catalog: Catalog) -> None:

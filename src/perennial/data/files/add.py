@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from perennial.data.files.rows import Rows
     from perennial.store.objects import ObjectStore
 
-__all__ = ["add", "commit_tree", "latest", "what_changed"]
+__all__ = ["add", "commit_tree", "is_there", "latest", "what_changed"]
 
 STORED = register("data.add.stored", "the files of a new version are stored, no version names them")
 COMMITTED = register("data.add.committed", "the new version is committed, its folder is not yet remembered")
@@ -74,7 +74,7 @@ def add(
     if is_file and not seen:
         raise NotFound("there is no such file or folder", where=shown(os.fsencode(path)))
     with catalog.objects.until_committed():
-        is_named = place is not None and _is_there(place, catalog)
+        is_named = place is not None and is_there(place, catalog)
         _take_over(seen, place, catalog.objects, is_named=is_named)
         _store(seen, where, is_file=is_file, objects=catalog.objects)
         entries = [Entry(each.path, each.kind, each.size, each.content) for each in seen]
@@ -88,7 +88,7 @@ def add(
             note=note,
             look=None if as_is else lambda: _rows(where, seen, name, catalog, is_file=is_file),
         )
-    if place is not None and is_named and not _is_there(place, catalog):
+    if place is not None and is_named and not is_there(place, catalog):
         # The version whose files were taken over was removed meanwhile, and some of them with it.
         forget_place(catalog.places, place)
         return add(path, name, catalog, note=note, tag=tag, as_is=as_is)
@@ -173,7 +173,7 @@ def what_changed(before: DatasetVersion | None, after: Stored, objects: ObjectSt
     return list(changes(read_tree(objects.get(before.stored)), after.tree, objects.get))
 
 
-def _is_there(place: Place, catalog: Catalog) -> bool:
+def is_there(place: Place, catalog: Catalog) -> bool:
     """Whether a version still names the files of a place, so that nobody frees them."""
     try:
         return catalog.datasets.get(name=place.name, version=place.version).manifest == place.manifest

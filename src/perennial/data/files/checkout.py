@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from perennial.data.files.add import is_there
 from perennial.data.files.kinds import EXECUTABLE, FILE, FOLDER, LINK
 from perennial.data.files.places import Place, now_ns, read_place, write_place
 from perennial.data.files.status import digest_at, seen_at
@@ -100,7 +101,10 @@ def checkout(
             outside.make_folders(os.fsencode(where.parent))
             if is_file or os.path.lexists(where):
                 place = read_place(catalog.places, where)
-                looked_at, seen, done = _update(where, entries, write, place, is_file=is_file, force=force, root=root)
+                is_stored = place is not None and is_there(place, catalog)  # else here may be the last copy of a file
+                looked_at, seen, done = _update(
+                    where, entries, write, place, is_file=is_file, is_stored=is_stored, force=force, root=root
+                )
             else:
                 looked_at, seen, done = _fill(where, beside, entries, write)
             failpoint(WRITTEN)
@@ -145,9 +149,9 @@ class _Writer:
             path = folder + b"/" + entry.path
             parent = path if entry.kind == FOLDER else path.rpartition(b"/")[0]
             if parent not in made:
-                outside.make_folders(parent)
                 if os.path.realpath(parent) != parent:
                     raise Conflict("a link is where a folder shall be", where=shown(parent), remedy="remove the link")
+                outside.make_folders(parent)
                 made.add(parent)
             if entry.kind == LINK:
                 outside.make_link(entry.content, path)
@@ -188,6 +192,7 @@ def _update(
     place: Place | None,
     *,
     is_file: bool,
+    is_stored: bool,
     force: bool,
     root: Path,
 ) -> tuple[int, list[Seen], Checkout]:
@@ -197,12 +202,12 @@ def _update(
     folder = where.parent if is_file else where
     looked_at = now_ns()
     found = seen_at(where, is_file=is_file, leave_out=root)
-    plan = _plan(folder, entries, found, place)
+    plan = _plan(folder, entries, found, place, is_stored=is_stored)
     if plan.conflicts and not force:
         named = ", ".join(shown(path) for path in plan.conflicts[:NAMED])
         more = f" and {len(plan.conflicts) - NAMED} more" if len(plan.conflicts) > NAMED else ""
         raise Conflict(
-            f"changed by hand: {named}{more}",
+            f"{'changed by hand' if is_stored or place is None else 'of a version that was removed'}: {named}{more}",
             where=str(where),
             remedy="add them as a version first, check out elsewhere, or overwrite them with --force",
         )
@@ -217,7 +222,7 @@ def _update(
     return looked_at, seen, Checkout(where, len(plan.write), len(plan.remove), len(plan.keep))
 
 
-def _plan(folder: Path, entries: list[Entry], found: list[Seen], place: Place | None) -> _Plan:
+def _plan(folder: Path, entries: list[Entry], found: list[Seen], place: Place | None, *, is_stored: bool) -> _Plan:
     """What has to change for `found` to become `entries`, and what a person would lose by it."""
     plan = _Plan()
     base = {seen.path: seen for seen in place.seen} if place is not None else {}
@@ -234,7 +239,7 @@ def _plan(folder: Path, entries: list[Entry], found: list[Seen], place: Place | 
             now.content = entry.content
             plan.keep.append(now)
         else:
-            if not _is_ours(folder, now, base):
+            if not _is_ours(folder, now, base, is_stored=is_stored):
                 plan.conflicts.append(now.path)
             if FOLDER in (now.kind, entry.kind):
                 plan.remove.append(now)
@@ -248,7 +253,7 @@ def _plan(folder: Path, entries: list[Entry], found: list[Seen], place: Place | 
         )
         if not is_in_the_way and now.path not in base:
             continue
-        if not _is_ours(folder, now, base):
+        if not _is_ours(folder, now, base, is_stored=is_stored):
             plan.conflicts.append(now.path)
         plan.remove.append(now)
     plan.conflicts = sorted(set(plan.conflicts))
@@ -270,13 +275,16 @@ def _content(folder: Path, now: Seen, base: dict[bytes, Seen]) -> tuple[int, byt
     return now.kind, now.content
 
 
-def _is_ours(folder: Path, now: Seen, base: dict[bytes, Seen]) -> bool:
+def _is_ours(folder: Path, now: Seen, base: dict[bytes, Seen], *, is_stored: bool) -> bool:
     """Whether a path is as a version left it, so that nothing is lost with it."""
     before = base.get(now.path)
     if now.kind == FOLDER:
         return True  # an empty one
     return (
-        before is not None and now.size == before.size and _content(folder, now, base) == (before.kind, before.content)
+        is_stored
+        and before is not None
+        and now.size == before.size
+        and _content(folder, now, base) == (before.kind, before.content)
     )
 
 
@@ -330,9 +338,10 @@ def _refuse_names(entries: list[Entry], *, is_file: bool) -> None:
     for entry in entries:
         parts = entry.path.split(b"/")
         is_bad = any(part in (b"", b".", b"..") for part in parts) or b"\0" in entry.path
+        is_bad |= entry.kind == LINK and (not entry.content or b"\0" in entry.content)
         if is_bad or (is_file and len(parts) > 1) or not paths.isdisjoint(_parents(entry.path)):
             raise DataError(
-                f"a version cannot hold a path like {shown(entry.path)!r}",
+                f"a version cannot hold a path or link like {shown(entry.path)!r}",
                 remedy="do not trust where it came from: nothing was written",
             )
 
@@ -373,4 +382,4 @@ def _locked(places: Path, where: Path) -> Generator[Path]:
     files.mkdirs(places)
     with files.append(places / f"{name}.lock") as lock:
         fcntl.flock(lock.descriptor, fcntl.LOCK_EX)
-        yield where.with_name(f".{name}.perennial-checkout")
+        yield where.with_name(f".{name}{os.fsdecode(outside.UNFINISHED)}")

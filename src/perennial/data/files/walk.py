@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from perennial.data.files.kinds import EXECUTABLE, FILE, FOLDER, LINK
 from perennial.errors import DataError, NotFound
+from perennial.store.outside import UNFINISHED
 
 __all__ = ["IGNORE_FILE", "Seen", "look", "shown", "shown_path", "unreadable", "walk"]
 
@@ -45,7 +46,7 @@ class Seen(Struct, array_like=True, gc=False):
 
 
 def walk(root: Path, *, leave_out: Path | None = None) -> list[Seen]:
-    """Everything below a folder, by path; without `leave_out` and what the folder's ignore file names.
+    """Everything below a folder, by path; without `leave_out`, what the ignore file names and what a kill left.
 
     Raises:
         DataError: Something cannot be read, or is neither file, link nor folder.
@@ -63,6 +64,8 @@ def walk(root: Path, *, leave_out: Path | None = None) -> list[Seen]:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     is_empty = False
+                    if entry.name.endswith(UNFINISHED):
+                        continue
                     path = entry.path[start:]
                     is_folder = entry.is_dir(follow_symlinks=False)
                     if ignored is not None and ignored.match(path + b"/" if is_folder else path):
