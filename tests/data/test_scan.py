@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +193,13 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(b"x")
     with pytest.raises(DataError, match="this is no table"):
         scan(tmp_path)
+
+
+def test_a_refused_file_ends_the_command_and_does_not_abort_the_process(tmp_path: Path) -> None:
+    (tmp_path / "ragged.csv").write_text("a,b,c\n1,2,3\n4,5\n")
+    words = [sys.executable, "-m", "perennial", "data", "profile", "ragged.csv"]
+    # Several: threads that still read when the interpreter ends take it down now and then only.
+    running = [subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    ended = [(process.communicate()[1], process.returncode) for process in running]
+    assert [code for _, code in ended] == [2] * 4, ended
+    assert "line 3 has 2 fields" in ended[0][0]

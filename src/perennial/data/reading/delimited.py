@@ -88,9 +88,8 @@ def _typed(part: Part, separator: str, names: list[str]) -> Dialect:
     """Find types that fit all values: guessed from the first block, widened where a later value does not fit."""
     block_bytes, known = BLOCK_BYTES, dict[str, pa.DataType]()
     while True:
-        counting = _Counting(opened(part))
         try:
-            reader = _open(pa.PythonFile(counting, mode="r"), separator, block_bytes, pa.schema(list(known.items())))
+            reader = _open(opened(part), separator, block_bytes, pa.schema(list(known.items())))
             inferred = {field.name: _settled(field.type) for field in reader.schema}
             if any(types.is_binary(kind) for kind in inferred.values()):
                 raise pa.ArrowInvalid("text that is not UTF-8")
@@ -110,7 +109,7 @@ def _typed(part: Part, separator: str, names: list[str]) -> Dialect:
                 block_bytes *= 8
                 continue
             raise
-        if counting.quotes % 2:
+        if _quotes(part) % 2:
             _refuse_open_quote(part, separator)
         return Dialect(separator=separator, block_bytes=block_bytes, schema=pa.schema(list(known.items())))
 
@@ -157,21 +156,14 @@ def _parse(separator: str) -> pc.ParseOptions:
     return pc.ParseOptions(delimiter=separator, newlines_in_values=True)
 
 
-class _Counting(io.RawIOBase):
-    """The bytes of a file as they are, with a count of the quotes that went by."""
-
-    def __init__(self, source: pa.NativeFile) -> None:
-        super().__init__()
-        self._source = source
-        self.quotes = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        data: bytes = self._source.read(None if size < 0 else size)
-        self.quotes += data.count(b'"')
-        return data
+def _quotes(part: Part) -> int:
+    """How many there are. Not counted while Arrow reads: its threads read ahead, even while the interpreter ends, and
+    one that then called back into Python would take the process down.
+    """
+    source, count = opened(part), 0
+    while data := source.read(BLOCK_BYTES):
+        count += data.count(b'"')
+    return count
 
 
 def _header(part: Part) -> tuple[str, list[str]]:
