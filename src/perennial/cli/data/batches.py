@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from perennial.cli.data.named import TABLE, Named
-from perennial.cli.output import emit, progress, table
+from perennial.cli.output import counted, emit, progress, table
 
 if TYPE_CHECKING:
     from perennial.data.history.guard import Guard, Unusual
@@ -67,4 +67,5 @@ def _lines(guard: Guard, found: Sequence[Unusual], says: str, *, show_bounds: bo
         yield f"  not noticed: {', '.join(guard.missed[:10])}{' ...' if len(guard.missed) > 10 else ''}"
     for unusual in found:
         yield f"unusual: {unusual.says}"
-    yield f"{says}: {f'{len(found)} metrics are unusual' if found else 'like the batches before it'}"
+    told = f"unusual in {counted(len(found), 'metric')}" if found else "like the batches before it"
+    yield f"{says}: {told}"

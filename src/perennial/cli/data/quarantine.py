@@ -19,6 +19,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    import polars as pl
+
     from perennial.api.connect import find_folder, open
     from perennial.data.scan import scan_manifest
     from perennial.data.written import write_rows
@@ -34,7 +36,8 @@ def run(options: argparse.Namespace) -> int:
             return 0
         rows = scan_manifest(Digest(found.quarantine), ws.objects, f"the quarantine of {dataset}")
         count = rows.count()
-        shown: list[dict[str, Any]] = rows.lazy().head(max(0, options.rows)).collect().to_dicts()
+        head = rows.lazy().head(max(0, options.rows)).collect()
+        shown: list[dict[str, Any]] = head.select("reasons", pl.exclude("reasons")).to_dicts()
         if options.out:
             write_rows(rows, Path(options.out), ws.data.scratch)
     value = {"dataset": dataset, "rows": count, "shown": [_plain(row) for row in shown], "out": options.out}

@@ -71,7 +71,7 @@ def _figures(one: Measured) -> dict[str, Any]:
 
 def _lines(found: Suspects, cells: list[dict[str, Any]], measured: list[Measured]) -> list[str]:
     share = f"{100 * len(found) / max(1, found.rows * len(found.columns)):.2g} %"
-    lines = [f"{len(found)} of {found.rows * len(found.columns)} cells look wrong ({share})"]
+    lines = [f"{len(found):,} of {found.rows * len(found.columns):,} cells look wrong ({share})"]
     if found.left_out:
         lines.append(f"{found.left_out} more were left out")
     if cells:

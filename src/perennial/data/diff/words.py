@@ -62,7 +62,8 @@ def file_lines(before: str, after: str, changes: Sequence[Change]) -> Iterator[s
     added = sum(change.before is None for change in changes)
     removed = sum(change.after is None for change in changes)
     changed = len(changes) - added - removed
-    yield f"{before} -> {after}: {added:,} files added, {removed:,} removed, {changed:,} changed"
+    files = "file" if added == 1 else "files"
+    yield f"{before} -> {after}: {added:,} {files} added, {removed:,} removed, {changed:,} changed"
     for change in islice(changes, SHOWN_FILES):
         sign = "+" if change.before is None else "-" if change.after is None else "~"
         sizes = " -> ".join(f"{entry.size:,}" for entry in (change.before, change.after) if entry is not None)
