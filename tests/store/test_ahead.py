@@ -39,8 +39,7 @@ def test_who_stops_early_leaves_no_thread_behind() -> None:
 def test_an_error_comes_where_the_items_go_behind_those_made_before() -> None:
     seen: list[int] = []
     with pytest.raises(OSError, match="gone"):
-        for number in ahead(counting([], 5, fail=True)):
-            seen.append(number)
+        seen.extend(ahead(counting([], 5, fail=True)))
     assert seen == list(range(5))
     with pytest.raises(ZeroDivisionError):
         list(each_ahead(lambda number: 1 // (number - 7), range(20), 2))
