@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import doctest
 import html
+import io
 import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from perennial.cli.main import main
 from perennial.workspace import Workspace
 
 DOCS = Path(__file__).parents[2] / "docs" / "data"
@@ -76,6 +79,17 @@ def fits(shown: list[str], printed: list[str]) -> bool:
     return re.fullmatch(pattern, "\n".join(printed), re.DOTALL) is not None
 
 
+def run(typed: str) -> tuple[int, str]:
+    """Exit code and all that is printed. What needs no shell runs in this process, which has imported much already."""
+    words = shlex.split(os.path.expandvars(typed), comments=True)
+    if words[0] == "perennial" and not re.search(r"[|<>;&*\[]", typed):
+        printed = io.StringIO()
+        with redirect_stdout(printed), redirect_stderr(printed):
+            return main(words[1:]), printed.getvalue()
+    done = subprocess.run(["/bin/sh", "-c", typed], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return done.returncode, done.stdout + done.stderr
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
     """A folder in which DATA is known, and `perennial` and `python` are those that are tested."""
@@ -90,6 +104,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
         patch.setenv("DATA", str(shared_data))
         patch.setenv("TZ", "UTC")
         patch.delenv("PERENNIAL_HOME", raising=False)
+        patch.setenv("PWD", str(folder))
         patch.chdir(folder)
         yield folder
 
@@ -106,11 +121,9 @@ def printed(folder: Path) -> dict[int, list[str]]:
         if block.language != "console":
             continue
         for command in commands(block):
-            done = subprocess.run(
-                ["/bin/sh", "-c", command.typed], capture_output=True, text=True, stdin=subprocess.DEVNULL
-            )
-            lines = [line.rstrip() for line in (done.stdout + done.stderr).splitlines() if not WAITING.match(line)]
-            assert done.returncode == command.code, "\n".join([f"line {command.line}: {command.typed}", *lines])
+            code, text = run(command.typed)
+            lines = [line.rstrip() for line in text.splitlines() if not WAITING.match(line)]
+            assert code == command.code, "\n".join([f"line {command.line}: {command.typed}", *lines])
             told[command.line] = lines
     return told
 
