@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS or words[0] != name:
         _overview().parse_args(words or ["--help"])
         return 2
-    options = parser_of(name).parse_args(words[1:])
+    options = parser_of(name, words[1:]).parse_args(words[1:])
     # Threads of a parallel fit that wait for one another shall sleep, not spin: beside other processes on the same
     # cores spinning makes a fit of 0.2 s one of 13 s. The OpenMP runtime reads it when it loads, here and in children.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -81,12 +81,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 3
 
 
-def parser_of(name: str) -> argparse.ArgumentParser:
-    """The parser of one command."""
+def parser_of(name: str, words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser of one command. One with many verbs may leave out those that `words` do not ask for."""
     module = import_module(f"perennial.cli.{name}")
     parser = argparse.ArgumentParser(prog=f"perennial {name}", description=_sentence(name))
     parser.set_defaults(run=getattr(module, "run", None))
-    module.arguments(parser)
+    if (only := getattr(module, "arguments_of", None)) is not None:
+        only(parser, words)
+    else:
+        module.arguments(parser)
     return parser
 
 

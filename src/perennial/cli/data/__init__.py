@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from importlib import import_module
 
 from perennial.cli.verbs import Verbs
 
-__all__ = ["VERBS", "arguments"]
+__all__ = ["VERBS", "arguments", "arguments_of"]
 
 VERBS = {  # in the order in which a person meets them
     "add": "make a version of files as they are, or of the table behind an address",
@@ -38,7 +39,14 @@ VERBS = {  # in the order in which a person meets them
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    arguments_of(parser, ())
+
+
+def arguments_of(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """The verbs; when `words` say which one is meant, only its module is imported, so that it starts at once."""
     verbs = Verbs(parser)
+    meant = words[0] if words and words[0] in VERBS else None
     for name, says in VERBS.items():
-        module = import_module(f"perennial.cli.data.{name if name != 'import' else 'import_'}")
-        module.arguments(verbs.add(name, module.run, says))
+        if meant in (None, name):
+            module = import_module(f"perennial.cli.data.{name if name != 'import' else 'import_'}")
+            module.arguments(verbs.add(name, module.run, says))
