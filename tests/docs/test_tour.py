@@ -91,7 +91,7 @@ def run(typed: str) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator[Path]:
     """A folder in which DATA is known, and `perennial` and `python` are those that are tested."""
     programs = tmp_path_factory.mktemp("programs")
     python = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {{}} "$@"\n'
