@@ -281,6 +281,7 @@ class _Turn:
             if base is None:  # looked at as it is stored, in groups of rows whose size is known
                 good = scan_manifest(manifest, objects, self.name)
         if self.before is not None and self.before.logical == logical:
+            adopt(self.rooms.schemas, self.before)  # which a process that died may have left undone
             return self.before
         observed = infer(good, target=self.terms.target)
         version = self.rooms.datasets.commit(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,3 +145,11 @@ def test_what_is_large_is_stored_as_it_comes(catalog: Catalog, monkeypatch: pyte
         )
     assert caught.value.where == "first in row 1000"
     assert len(catalog.datasets.list()) == 2
+
+
+def test_nothing_heavy_is_imported_before_a_source_is_read() -> None:
+    script = (
+        "import sys, perennial.data.sources; print(*({'polars', 'pyarrow', 'sqlalchemy', 'numpy'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
