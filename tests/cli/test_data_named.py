@@ -81,3 +81,47 @@ def test_versions_up_to_the_one_that_is_named_are_the_batches(perennial: Perenni
     told = perennial("data", "batches", "wages@9")
     assert told.out.endswith("wages@9: like the batches before it\n"), told
     assert perennial("data", "batches", "wages@2").code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("profile", "one.csv"), ("diff", "one.csv", "two.csv"), ("suspects", "one.csv")],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize("out", ["no/such/folder.html", "."])
+def test_a_file_that_cannot_be_written_is_wrong_use(perennial: Perennial, words: tuple[str, ...], out: str) -> None:
+    said = perennial("data", *words, "--out", out)
+    assert (said.code, said.out) == (2, "")
+    assert "ConfigError: the file cannot be written" in said.err
+
+
+@pytest.mark.parametrize("words", [("list", "nope"), ("tag", "nope"), ("log", "nope"), ("show", "nope")], ids=" ".join)
+def test_a_dataset_that_is_not_there_is_wrong_use_everywhere(perennial: Perennial, words: tuple[str, ...]) -> None:
+    assert perennial("data", "add", "one.csv", "wages").code == 0
+    said = perennial("data", *words)
+    assert (said.code, said.out) == (2, "")
+    assert "there is no dataset 'nope'" in said.err
+
+
+def test_status_of_a_workspace_that_is_not_there_is_wrong_use(perennial: Perennial) -> None:
+    said = perennial("data", "status", "--home", "nowhere")
+    assert (said.code, "there is no workspace" in said.err) == (2, True)
+
+
+def test_a_flipped_bit_is_told_of_every_version_and_mended_by_reading_again(
+    perennial: Perennial, project: Path
+) -> None:
+    (project / "photo.jpg").write_bytes(bytes(range(256)) * 40)
+    for name in ("photo", "copy"):
+        assert perennial("data", "add", "photo.jpg", name).code == 0
+    pack = max((project / ".perennial" / "objects").rglob("*.pack"), key=lambda path: path.stat().st_size)
+    data = bytearray(pack.read_bytes())
+    data[len(data) // 3] ^= 1
+    pack.write_bytes(data)
+    told = perennial("data", "verify", "--json")
+    assert told.code == 1
+    assert sorted(one["dataset"] for one in told.json["problems"]) == ["copy@1", "photo@1"]
+    assert perennial("data", "checkout", "photo", "again.jpg").code == 3
+    assert "--reread" in perennial("data", "verify").out
+    assert perennial("data", "add", "photo.jpg", "photo", "--reread").code == 0
+    assert perennial("data", "verify").code == 0

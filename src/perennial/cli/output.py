@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from perennial.clock import iso
-from perennial.errors import Mistake, PerennialError, Refused, UserCodeError
+from perennial.errors import ConfigError, Mistake, PerennialError, Refused, UserCodeError
 from perennial.types import Micros
 
-__all__ = ["common", "counted", "emit", "explain", "here", "moment", "progress", "say", "table"]
+__all__ = ["common", "counted", "emit", "explain", "here", "moment", "progress", "say", "table", "write"]
 
 QUIET_S = 1.0  # what is done by then needs no progress
 
@@ -36,6 +36,22 @@ def emit(options: argparse.Namespace, value: Any, lines: Iterable[str]) -> None:
         for line in lines:
             print(line)
     sys.stdout.flush()  # `up` goes on running after it has said where it listens, and a pipe is read by the block
+
+
+def write(path: Path, content: str) -> None:
+    """Write the file that a person asked for, whole or not at all.
+
+    Raises:
+        ConfigError: It cannot be written there.
+    """
+    from perennial.store.files import LocalFiles
+
+    try:
+        LocalFiles().write_atomic(path.absolute(), content.encode())
+    except OSError as error:
+        raise ConfigError(
+            f"the file cannot be written: {error.strerror}", where=str(path), remedy="name another path"
+        ) from error
 
 
 def explain(error: PerennialError, *, as_json: bool = False) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from perennial.data.scan import FORMATS, Scan, format_of
-from perennial.errors import Invalid
+from perennial.errors import ConfigError, Invalid
 from perennial.store.files import LocalFiles
 from perennial.store.scratch import scratch_folder
 
@@ -17,6 +17,7 @@ def write_rows(rows: Scan, path: Path, scratch: Path) -> None:
 
     Raises:
         Invalid: The end of the name says no format.
+        ConfigError: It cannot be written there.
     """
     kind = format_of(path.name)
     if kind is None or path.name.endswith((".gz", ".zst")):
@@ -34,4 +35,9 @@ def write_rows(rows: Scan, path: Path, scratch: Path) -> None:
                 plan.sink_ndjson(made)
             case _:
                 plan.sink_ipc(made)
-        LocalFiles().copy(made, path)
+        try:
+            LocalFiles().copy(made, path)
+        except OSError as error:
+            raise ConfigError(
+                f"the file cannot be written: {error.strerror}", where=str(path), remedy="name another path"
+            ) from error

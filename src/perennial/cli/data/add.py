@@ -20,6 +20,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--note", default="", help="your words about this version")
     parser.add_argument("--tag", help="a tag that shall point at it")
     parser.add_argument("--as-is", action="store_true", help="of files: infer no schema and check none")
+    parser.add_argument(
+        "--reread", action="store_true", help="of files: read also those that look unchanged; mends a damaged store"
+    )
     parser.add_argument("--table", action="store_true", help="of files: store their rows instead of them")
     parser.add_argument("--query", help="of a database: the rows to take, in SQL")
     parser.add_argument("--cursor", metavar="COLUMN", help="of a table: take only rows above those taken before")
@@ -44,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
             table = {"query": options.query, "cursor": options.cursor, "bad_rows": options.bad_rows}
             version = collect_source(options.source, options.name, ws.data, **table, **given)
         else:
-            version = add(options.source, options.name, ws.data, as_is=options.as_is, **given)
+            version = add(options.source, options.name, ws.data, as_is=options.as_is, reread=options.reread, **given)
     emit(options, msgspec.to_builtins(version), _lines(version))
     return 1 if version.state == "draft" else 0
 

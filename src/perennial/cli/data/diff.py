@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from perennial.cli.data.named import TABLE, Named
-from perennial.cli.output import emit, progress
+from perennial.cli.output import emit, progress, write
 from perennial.data.names import is_path
 from perennial.errors import Invalid
 
@@ -52,9 +52,8 @@ def _tables(options: argparse.Namespace, before: str, after: str, named: Named) 
         from pathlib import Path
 
         from perennial.data.diff.page import page
-        from perennial.store.files import LocalFiles
 
-        LocalFiles().write_atomic(Path(options.out), page(found, shifts).encode())
+        write(Path(options.out), page(found, shifts))
     value = msgspec.to_builtins(found) | {"distributions": msgspec.to_builtins(shifts), "page": options.out}
     emit(options, value, table_lines(found, shifts))
     return 1 if options.exit_code and not found.is_equal else 0

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from perennial.cli.output import emit, moment, table
+from perennial.errors import NotFound
 
 __all__ = ["arguments", "run"]
 
@@ -23,7 +24,7 @@ COLUMNS = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="of one dataset")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="of one dataset")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,6 +32,8 @@ def run(options: argparse.Namespace) -> int:
 
     with calls(options.home) as owner:
         versions: list[dict[str, Any]] = owner.call("datasets.list", name=options.name)
+    if options.name and not versions:
+        raise NotFound(f"there is no dataset {options.name!r}", remedy="see them with: perennial data list")
     emit(
         options,
         versions,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perennial.cli.data.named import TABLE, TABLE_HELP, Named
-from perennial.cli.output import emit, progress
+from perennial.cli.output import emit, progress, write
 from perennial.data.formats import FORMATS
 from perennial.data.names import is_path
 
@@ -32,7 +32,6 @@ def run(options: argparse.Namespace) -> int:
     from perennial.data.profile.notable import notes
     from perennial.data.profile.page import page
     from perennial.data.profile.profiles import profile
-    from perennial.store.files import LocalFiles
 
     with Named(options.home) as named, progress("opening") as tell:
         source = named.table(options.table)
@@ -44,8 +43,8 @@ def run(options: argparse.Namespace) -> int:
             against = profile(reference, name=_title(options.against, reference), tell=tell)
             shifts = drift(reference, source, tell=tell)
         tell("drawing")
-        path = Path(options.out or f"{name.replace('@', '-')}.html")
-        LocalFiles().write_atomic(path, page(found, against=against, drift=shifts).encode())
+        path = Path(options.out or f"{name.replace('@', '-').replace('/', '.')}.html")
+        write(path, page(found, against=against, drift=shifts))
     told = notes(found, associations(found))
     value: dict[str, Any] = {
         "page": str(path),

@@ -58,11 +58,11 @@ def _root(home: str | None) -> Path:
     from perennial.config import read_settings
 
     text = str(home or read_settings(Path.cwd(), os.environ).home or Path.cwd() / ".perennial")
-    if "://" not in text:
+    if "://" not in text and (Path(text) / "workspace.json").exists():
         return Path(os.path.realpath(text))
     from perennial.api.connect import find_folder
 
-    return find_folder(text)[0].root
+    return find_folder(text)[0].root  # or there is none, which this tells
 
 
 def _named(found: list[Place], path: str) -> Place:

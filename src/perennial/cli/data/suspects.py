@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perennial.cli.data.named import TABLE, TABLE_HELP, Named
-from perennial.cli.output import emit, progress, table
+from perennial.cli.output import emit, progress, table, write
 from perennial.errors import Invalid
 
 if TYPE_CHECKING:
@@ -89,7 +89,5 @@ def _lines(found: Suspects, cells: list[dict[str, Any]], measured: list[Measured
 def _write(found: Suspects, path: Path) -> None:
     import polars as pl
 
-    from perennial.store.files import LocalFiles
-
     flat = found.frame.with_columns(pl.col("reasons").list.join("; "))
-    LocalFiles().write_atomic(path.absolute(), flat.write_csv().encode())
+    write(path, flat.write_csv())

@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from perennial.api.connect import calls
-    from perennial.errors import Invalid
+    from perennial.errors import Invalid, NotFound
 
     name, which = dataset_at(options.dataset)
     with calls(options.home) as owner:
@@ -28,6 +28,8 @@ def run(options: argparse.Namespace) -> int:
             if options.delete:
                 raise Invalid("say which tag to take away", remedy=f"perennial data tag {name} TAG --delete")
             tags = owner.call("datasets.tags", name=name)
+            if not tags and not owner.call("datasets.list", name=name, limit=1):
+                raise NotFound(f"there is no dataset {name!r}", remedy="see them with: perennial data list")
             rows = [tag | {"at": moment(tag["at"])} for tag in tags]
             emit(options, tags, table(rows, COLUMNS) if rows else [f"{name} has no tags"])
         elif options.delete:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 from perennial.cli.names import dataset_at
-from perennial.cli.output import emit, progress
+from perennial.cli.output import counted, emit, progress
 
 if TYPE_CHECKING:
     from perennial.data.files.check import Damage
@@ -33,24 +34,21 @@ def run(options: argparse.Namespace) -> int:
             versions = owner.call("datasets.list", name=options.dataset)
             if options.dataset and not versions:
                 owner.call("datasets.get", name=options.dataset)  # tells that there is none
-    manifests = {version["manifest"]: _named(version) for version in versions if version["manifest"]}
+    naming: dict[str, list[str]] = {}  # versions of several datasets may be the same
+    for version in versions:
+        if version["manifest"]:
+            naming.setdefault(version["manifest"], []).append(f"{version['name']}@{version['version']}")
     with progress("reading"), ObjectStore(folder.objects) as objects:
-        checked, damages = check(manifests, objects)
-    value = {"sound": not damages, "objects": checked, "problems": [_told(damage) for damage in damages]}
+        checked, found = check({manifest: manifest for manifest in naming}, objects)
+    damages = [replace(damage, dataset=name) for damage in found for name in naming[damage.dataset]]
+    value = {"sound": not damages, "objects": checked, "problems": [asdict(damage) for damage in damages]}
     emit(options, value, _lines(checked, damages))
     return 1 if damages else 0
-
-
-def _named(version: dict[str, Any]) -> str:
-    return f"{version['name']}@{version['version']}"
-
-
-def _told(damage: Damage) -> dict[str, str]:
-    return {"dataset": damage.dataset, "path": damage.path, "digest": damage.digest, "says": damage.says}
 
 
 def _lines(checked: int, damages: list[Damage]) -> Iterable[str]:
     for damage in damages:
         yield f"{damage.dataset}: {damage.path or 'manifest'}: {damage.says}"
-    problems = f"{len(damages)} problems; add the same files again, pull them from a remote, or restore a backup"
-    yield f"{checked} objects: {problems if damages else 'all is as it was stored'}"
+    yield f"{counted(checked, 'object')}: {counted(len(damages), 'problem') if damages else 'all is as it was stored'}"
+    if damages:
+        yield "  to go on: perennial data add PATH NAME --reread, pull them from a remote, or restore a backup"

@@ -44,6 +44,7 @@ def add(
     note: str = "",
     tag: str | None = None,
     as_is: bool = False,
+    reread: bool = False,
 ) -> DatasetVersion:
     """Add the next version of a dataset of files, or find the one that holds these very files.
 
@@ -54,6 +55,7 @@ def add(
         note: A person's words about it.
         tag: A tag that shall point at it.
         as_is: Look at no table in it: no schema, no checks.
+        reread: Read every file, also those that look as they did: what the store holds damaged is replaced.
 
     Returns:
         The version; a draft when the files hold a table that breaks with the accepted schema of the dataset.
@@ -75,7 +77,8 @@ def add(
         raise NotFound("there is no such file or folder", where=shown(os.fsencode(path)))
     with catalog.objects.until_committed():
         is_named = place is not None and is_there(place, catalog)
-        _take_over(seen, place, catalog.objects, is_named=is_named)
+        if not reread:
+            _take_over(seen, place, catalog.objects, is_named=is_named)
         _store(seen, where, is_file=is_file, objects=catalog.objects)
         entries = [Entry(each.path, each.kind, each.size, each.content) for each in seen]
         stored = write_tree(entries, catalog.objects.put_many, is_file=is_file)
@@ -91,7 +94,7 @@ def add(
     if place is not None and is_named and not is_there(place, catalog):
         # The version whose files were taken over was removed meanwhile, and some of them with it.
         forget_place(catalog.places, place)
-        return add(path, name, catalog, note=note, tag=tag, as_is=as_is)
+        return add(path, name, catalog, note=note, tag=tag, as_is=as_is, reread=reread)
     if tag:
         catalog.datasets.tag(name=name, tag=tag, version=version.version)
     failpoint(COMMITTED)
