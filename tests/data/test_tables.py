@@ -12,8 +12,11 @@ from perennial.data import tables
 from perennial.data.digest import BLOCK_ROWS, in_canonical_order, logical_digest
 from perennial.data.manifest import files_of
 from perennial.data.tables import read_manifest, read_table, write_batches, write_table
-from perennial.errors import DataError
+from perennial.errors import Conflict, DataError
+from perennial.store.gc import collect_garbage
 from perennial.store.objects import ObjectStore
+from perennial.store.records import Records, create_tables
+from perennial.store.tables import import_tables
 
 ROWS = [{"i": i // 2, "s": None if i % 7 == 0 else f"text {i % 5}", "f": i / 3, "b": bytes([i])} for i in range(100)]
 
@@ -150,3 +153,42 @@ def test_a_stream_that_changes_its_columns_on_the_way_is_refused(objects: Object
     assert caught.value.where == f"from row {NUMBERS.num_rows} on"
     with pytest.raises(DataError, match="no rows"):
         write_batches([], objects)
+
+
+@pytest.mark.parametrize("how", ["table", "batches", "append"])
+def test_F35_a_version_never_rests_on_files_of_one_that_was_removed_meanwhile(tmp_path: Path, how: str) -> None:
+    with Records.open(f"sqlite:///{tmp_path}/records.db") as records, ObjectStore(tmp_path / "objects") as objects:
+        create_tables(records, import_tables())
+        table = pa.Table.from_pylist(ROWS)
+        if how == "table":
+            first, _ = write_table(table.slice(0, 60), objects, order_matters=True)
+        else:
+            first, _, _ = write_batches([table.slice(0, 60)], objects)
+        objects.close()
+        for notes in (tmp_path / "objects" / "pins").glob("*.pins"):
+            notes.unlink()  # as an hour after its process ended
+        assert collect_garbage(records, objects).objects > 0
+        if how == "append":
+            with pytest.raises(Conflict, match="was removed meanwhile"):
+                write_batches([table.slice(60)], objects, previous=first, append=True)
+            return
+        second = (
+            write_table(table, objects, order_matters=True, previous=first)[0]
+            if how == "table"
+            else write_batches([table], objects, previous=first)[0]
+        )
+        assert read_table(second, objects).to_pylist() == ROWS
+
+
+def test_F35_what_a_new_version_shares_with_an_older_one_stays_when_that_is_removed(tmp_path: Path) -> None:
+    with Records.open(f"sqlite:///{tmp_path}/records.db") as records:
+        create_tables(records, import_tables())
+        table = pa.Table.from_pylist(ROWS)
+        with ObjectStore(tmp_path / "objects") as objects:
+            first, _ = write_table(table.slice(0, 60), objects, order_matters=True)
+        for notes in (tmp_path / "objects" / "pins").glob("*.pins"):
+            notes.unlink()
+        with ObjectStore(tmp_path / "objects") as objects:
+            second, _ = write_table(table, objects, order_matters=True, previous=first)
+            collect_garbage(records, objects)  # nothing is committed: only what this process relies on stays
+            assert read_table(second, objects).to_pylist() == ROWS

@@ -20,7 +20,7 @@ from pyarrow import types
 from perennial.data.column_types import column_type
 from perennial.data.digest import BLOCK_ROWS, StreamDigest, in_canonical_order, logical_digest
 from perennial.data.manifest import TableFile, TableManifest
-from perennial.errors import Corrupt, DataError
+from perennial.errors import Conflict, Corrupt, DataError
 from perennial.types import JSON, Digest, canonical_json
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def write_table(
     rest = table if order_matters else in_canonical_order(table)
     logical = logical_digest(rest, order_matters=True)
     kept: list[TableFile] = []
-    if previous is not None:
-        before = read_manifest(previous, objects)
+    before = _relied_on(previous, objects)
+    if before is not None and previous is not None:
         if (before.logical, before.ordered) == (logical, order_matters):
             return previous, logical
         kept, rest = _beyond(rest, before, objects)
@@ -79,8 +79,14 @@ def write_batches(
 
     Raises:
         DataError: There is no batch, or one has other columns than those before.
+        Conflict: The rows that these come behind were removed meanwhile.
     """
-    before = None if previous is None else read_manifest(previous, objects)
+    before = _relied_on(previous, objects)
+    if before is None and previous is not None and append:
+        raise Conflict(
+            "the version that these rows come behind was removed meanwhile",
+            remedy="collect again: everything is then collected anew",
+        )
     writer: _StreamWriter | None = None
     for batch in batches:
         if writer is None:
@@ -202,6 +208,14 @@ def read_manifest(digest: Digest, objects: ObjectStore) -> TableManifest:
         return msgspec.json.decode(objects.get(digest), type=TableManifest)
     except msgspec.MsgspecError as error:
         raise Corrupt(f"object {digest} is not the manifest of a table: {error}") from error
+
+
+def _relied_on(previous: Digest | None, objects: ObjectStore) -> TableManifest | None:
+    """An earlier version, kept from garbage collection as if it had been put here; None when it is gone."""
+    if previous is None or objects.pin([previous]):
+        return None
+    before = read_manifest(previous, objects)
+    return None if objects.pin([file.digest for file in before.files]) else before
 
 
 def _beyond(table: pa.Table, before: TableManifest, objects: ObjectStore) -> tuple[list[TableFile], pa.Table]:
