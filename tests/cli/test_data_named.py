@@ -80,7 +80,9 @@ def test_versions_up_to_the_one_that_is_named_are_the_batches(perennial: Perenni
         assert perennial("data", "add", "one.csv", "wages").code == 0
     told = perennial("data", "batches", "wages@9")
     assert told.out.endswith("wages@9: like the batches before it\n"), told
-    assert perennial("data", "batches", "wages@2").code == 2
+    early = perennial("data", "batches", "wages@2")
+    assert (early.code, "too few" in early.err) == (2, True)
+    assert perennial("data", "batches", "wages", "--budget", "7").code == 2
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ def run(options: argparse.Namespace) -> int:
     with calls(options.home) as owner:
         accepted = owner.call("datasets.accept", name=name, version=version)
         schema = _accept_schema(owner, accepted)
-    lines = [f"{name} version {version} is accepted, by {accepted['accepted_by']}"]
+    by = f", by {accepted['accepted_by']}" if accepted["accepted_by"] else ": it was no draft"
+    lines = [f"{name} version {version} is accepted{by}"]
     if schema is not None:
         lines.append(f"schema {schema['version']} of {name} is accepted, by {schema['decided_by']}")
     emit(options, {**accepted, "accepted_schema": schema and schema["version"]}, lines)

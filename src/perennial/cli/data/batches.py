@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from perennial.cli.data.named import TABLE, Named
 from perennial.cli.output import counted, emit, progress, table
+from perennial.errors import Invalid
 
 if TYPE_CHECKING:
     from perennial.data.history.guard import Guard, Unusual
@@ -40,6 +41,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if not 0 < options.budget < 1:
+        raise Invalid(f"{options.budget:g} is no chance", remedy="give --budget a number between 0 and 1")
     import msgspec
 
     from perennial.data.history.batches import judge_newest

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         for name, version in asked:
             found += pull(ws.data, url, name, None if options.all_versions else version, tell=tell)
     rows = [
-        {"dataset": f"{one.name}@{one.version}", "kind": one.kind, "rows": one.rows, "files": one.files}
+        {"dataset": f"{one.name}@{one.version}", "kind": one.kind, "rows": one.rows or None, "files": one.files or None}
         | {"at": moment(one.at)}
         for one in found
     ]

@@ -86,7 +86,7 @@ def _lines(found: list[dict[str, Any]]) -> Iterable[str]:
     rows = [
         row
         | {"dataset": f"{row['name']}@{row['version']}", "at": moment(row["at"])}
-        | {"tags": " ".join(row["tags"]), "logical": row["logical"][:12]}
+        | {"rows": row["rows"] or None, "tags": " ".join(row["tags"]), "logical": row["logical"][:12]}
         for row in found
     ]
     return table(rows, COLUMNS) if rows else ["nothing was pushed here yet"]

@@ -31,8 +31,8 @@ def table_lines(found: TableDiff, shifts: Sequence[ColumnDrift] = ()) -> Iterato
         yield "  the same rows and columns"
     else:
         yield (
-            f"  {found.added:,} rows added, {found.removed:,} removed, {found.changed:,} changed, "
-            f"{found.unchanged:,} the same"
+            f"  {found.added:,} row{'' if found.added == 1 else 's'} added, {found.removed:,} removed, "
+            f"{found.changed:,} changed, {found.unchanged:,} the same"
         )
     for name in found.new_columns:
         yield f"  + column {name}"
@@ -44,7 +44,7 @@ def table_lines(found: TableDiff, shifts: Sequence[ColumnDrift] = ()) -> Iterato
         if column.before_type != column.after_type:
             yield f"  ~ column {column.name}: {column.before_type} -> {column.after_type}"
         if column.changed:
-            yield f"  ~ column {column.name}: {column.changed:,} values changed"
+            yield f"  ~ column {column.name}: {column.changed:,} value{'' if column.changed == 1 else 's'} changed"
     for sign, keys in (("+", found.first_added), ("-", found.first_removed)):
         for key in keys:
             yield f"  {sign} {_key(key)}"
