@@ -93,12 +93,12 @@ def test_the_newest_of_a_row_of_files_is_judged(tmp_path: Path, people: list[pl.
     files = sorted(tmp_path.iterdir())
     guard, found = judge_newest([scan(path) for path in files])
     assert guard.batches == 11
-    assert found[0].says.startswith(("mean(hours_per_week) is 2", "median(hours_per_week) is 2", "sd(hours", "log PSI"))
+    assert "hours_per_week" in found[0].metric
     assert judge_newest([scan(path) for path in files[:-1]])[1] == []
 
 
 def test_seven_batches_are_too_few(history: list[BatchMetrics]) -> None:
-    with pytest.raises(DataError, match=r"7 batches are too few(.|\n)*collect 1 more"):
+    with pytest.raises(DataError, match=r"7 batches (.|\n)*too few(.|\n)*collect 1 more"):
         learn(history[:7])
 
 

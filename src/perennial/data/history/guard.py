@@ -24,6 +24,9 @@ TRIED = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # shares of
 REST = 0.2  # share of the budget that is kept for metrics which no known corruption moves
 EXTREMES = ("largest(", "smallest(")  # of heavy tails: one batch in twenty may hold a value that none before had
 
+SHARES = ("share of ", "missing(", "zero(", "negative(", "distinct(", "with digits(", "empty(", "true(")
+NEVER_NEGATIVE = ("sd(", "mean length(", "mean hour(", "log rows")
+
 
 class Bound(Struct, frozen=True, kw_only=True):
     """The band of one metric: a sound batch leaves it with probability at most `rate`."""
@@ -90,7 +93,8 @@ def learn(
         chosen: dict[str, float] = {}
         detected: set[int] = set()
     else:
-        surprises = [_surprise(laws, measure(broken.batch, history[-1])) for broken in tried]
+        # Beside the batch before it, as the sound one was: beside itself every change would show.
+        surprises = [_surprise(laws, measure(broken.batch, history[-2])) for broken in tried]
         chosen, detected = _choose(laws, surprises, budget * (1.0 - REST))
     others = [metric for metric in laws if metric not in chosen]
     left = budget - sum(chosen.values())
@@ -168,7 +172,8 @@ def _choose(
             if metric not in chosen and rate <= left and gain / rate > worth:
                 best, worth = (metric, rate), gain / rate
         if best is None:
-            return chosen, detected
+            spare = budget / sum(chosen.values()) if chosen else 1.0  # the narrowest bands that the budget allows
+            return {metric: rate * spare for metric, rate in chosen.items()}, detected
         chosen[best[0]] = best[1]
         left -= best[1]
         detected |= candidates[best]
@@ -176,5 +181,9 @@ def _choose(
 
 def _bound(metric: str, law: BatchLaw, rate: float, is_chosen: bool) -> Bound:
     low, high = law.band(rate)
+    if metric.startswith(SHARES):
+        low, high = max(low, 0.0), min(high, 1.0)
+    elif metric.startswith(NEVER_NEGATIVE):
+        low = max(low, 0.0)
     kind = f"{'steps ' if law.is_differenced else ''}{'normal' if law.kind == 'normal' else 'of any law'}"
     return Bound(metric=metric, low=low, high=high, expected=law.centre, rate=rate, law=kind, is_chosen=is_chosen)

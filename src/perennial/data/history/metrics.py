@@ -19,6 +19,7 @@ from perennial.stats import l_infinity, psi, smooth_shares
 __all__ = ["BatchMetrics", "measure"]
 
 BINS = 10
+TRIM = 0.05  # of the rows at either end have no part in the trimmed mean, which one outlier does not move
 TOP = 50  # categories that are told apart; the rest are one
 MAX_BASES = 500  # distinct values up to which a text column counts as categories
 SKETCH = 256  # smallest row hashes that are kept: the overlap of two batches to some percent
@@ -93,6 +94,9 @@ def _figures(batch: pl.DataFrame) -> dict[str, dict[str, float]]:
                 "mean": number.mean(),
                 "sd": number.std(),
                 "median": number.median(),
+                "trimmed mean": number.filter(
+                    number.is_between(number.quantile(TRIM), number.quantile(1 - TRIM))
+                ).mean(),
                 "largest": number.max(),
                 "smallest": number.min(),
                 "zero": (number == 0).mean(),
