@@ -243,6 +243,7 @@ def test_the_schema_of_the_first_version_is_adopted_once(schemas: Schemas) -> No
 def test_files_without_rows_and_a_first_draft_teach_nothing(schemas: Schemas) -> None:
     assert adopt(schemas, committed(1, Schema(columns=[]))) is None
     assert adopt(schemas, committed(1, TRIPS, state="draft")) is None
+    assert adopt(schemas, replace(committed(1, TRIPS), rows=0)) is None, "an empty table tells nothing of its types"
     assert schemas.list() == []
 
 

@@ -146,7 +146,7 @@ def adopt(schemas: Schemas, version: DatasetVersion) -> SchemaVersion | None:
     The first accepted version's schema is the first schema; a later version proposes what it does differently. Calling
     it again changes nothing, so it may follow a commit that was not the first try.
     """
-    if not version.schema.columns:
+    if not version.schema.columns or not version.rows:  # an empty table has columns, but tells nothing of their types
         return None
     for left in reversed(range(TRIES)):
         accepted = schemas.get(name=version.name)

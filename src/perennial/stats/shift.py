@@ -258,7 +258,8 @@ def tolerance_test(
         scale = 1.0 / n + 1.0 / m
         p_value = noncentral_chi2_sf(value / scale, df=bins - 1, nc=tolerance / scale)
         relation = "too large" if p_value <= alpha else "not too large"
-        reason = f"PSI {value:.4g} is {relation} for a true PSI of {tolerance:g} (p {p_value:.3g}, alpha {alpha:g})"
+        likely = f"p {p_value:.3g}" if p_value >= 1e-4 else "p < 0.0001"
+        reason = f"PSI {value:.4g} is {relation} for a true PSI of {tolerance:g} ({likely}, alpha {alpha:g})"
     return Finding(
         method="psi tolerance test",
         decision="shifted" if p_value <= alpha else "within tolerance",
