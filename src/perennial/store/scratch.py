@@ -9,13 +9,16 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from perennial.errors import ConfigError
 from perennial.store.files import AppendFile, Files, LocalFiles
 
-__all__ = ["scratch_folder"]
+__all__ = ["scratch_folder", "scratch_of_user"]
 
 _LOCK = ".in-use"
 
@@ -31,6 +34,24 @@ def scratch_folder(root: Path, files: Files | None = None) -> Generator[Path]:
             yield lock.path.parent
         finally:
             shutil.rmtree(lock.path.parent, ignore_errors=True)
+
+
+def scratch_of_user() -> Path:
+    """A folder of this user alone below the system's temporary one, for work that no workspace is needed for.
+
+    Raises:
+        ConfigError: Somebody else has put something in its place.
+    """
+    root = Path(tempfile.gettempdir()) / f"perennial-{os.getuid()}"
+    try:
+        root.mkdir(mode=0o700)
+    except FileExistsError:
+        found = root.lstat()  # not what a link points at: anybody may have made one here
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise ConfigError(
+                "this is not a folder of yours", where=str(root), remedy="remove it, or set TMPDIR to a folder of yours"
+            ) from None
+    return root
 
 
 def _locked_folder(root: Path, files: Files) -> AppendFile:

@@ -6,8 +6,6 @@ named, and never made: looking leaves nothing behind.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -99,9 +97,7 @@ class Named:
         if "workspace" in self.__dict__:
             yield self.data.scratch
             return
-        from perennial.store.scratch import scratch_folder
+        from perennial.store.scratch import scratch_folder, scratch_of_user
 
-        root = Path(tempfile.gettempdir()) / f"perennial-{os.getuid()}"
-        root.mkdir(mode=0o700, exist_ok=True)  # what is spilled are people's data
-        with scratch_folder(root) as folder:
+        with scratch_folder(scratch_of_user()) as folder:
             yield folder
