@@ -145,7 +145,7 @@ class Load:
             x = client * 1e6 + count
             try:
                 reply = self._service.predict({"person": f"p{client}-{count}", "x": x}, endpoint=self._endpoint)
-            except OSError as error:  # the service was killed
+            except (OSError, http.client.HTTPException) as error:  # the service was killed, maybe in its answer
                 self.failures.append(str(error))
                 return
             self.replies.append((x, reply))

@@ -269,10 +269,12 @@ def _is_marked(place: Place) -> bool:
         ConfigError: A newer program uses it.
     """
     marker = place.get(MARKER, limit=RECORD_BYTES)
+    other = next(place.list(""), None) if marker is None else None
+    if other is not None and other[0].startswith(MARKER):  # somebody else has marked it between our two looks
+        marker = place.get(MARKER, limit=RECORD_BYTES)
     if marker is not None:
         opened(marker, Marker, f"{place.url}: {MARKER}")
         return True
-    other = next(place.list(""), None)
     if other is not None:
         raise Conflict(
             f"this is no remote of ours: it holds {other[0]!r}",
