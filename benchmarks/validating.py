@@ -153,7 +153,7 @@ def measure(report: Report, folder: Path, *, quick: bool) -> None:
             Figure(name, [one[key] for one in limit], unit),
         )
     path.unlink()
-    evidently = python_of("evidently", "evidently", "pandas")
+    evidently = python_of("evidently", "evidently", "pandas<3")
     for number, aim in ((100_000, "0.06 s"), (1_000_000, "0.4 s")):
         say(f"drift of 25 columns, {number:,} rows a side")
         ours = Figure("Perennial", [_python(sys.executable, DRIFT, str(number))["wall"] for _ in range(rounds)], "s")
