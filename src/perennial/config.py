@@ -6,6 +6,7 @@ Read once at start from `[tool.perennial]` in the project's pyproject.toml and f
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -15,7 +16,7 @@ from typing import Any
 
 from perennial.errors import ConfigError
 
-__all__ = ["Settings", "read_settings"]
+__all__ = ["Settings", "read_settings", "without_password"]
 
 
 def _setting(default: object, unit: str, says: str) -> Any:
@@ -33,9 +34,19 @@ class Settings:
     max_predict_bytes: int = _setting(10 * 1024 * 1024, "bytes", "body of one prediction request")
     max_predict_rows: int = _setting(10_000, "rows", "rows in one prediction request")
     max_request_bytes: int = _setting(1024 * 1024, "bytes", "body of one request to the API")
+    records: str = _setting("", "URL", "the database: postgresql://...; empty means SQLite in the workspace")
+    artifacts: str = _setting("", "URL", "where logged files lie: s3://bucket/prefix; empty means in the workspace")
+    max_artifact_bytes: int = _setting(5 * 1024**3, "bytes", "one logged file, or one part of it")
+    require_token: bool = _setting(False, "true or false", "whether logging to runs needs a token, too")
+    max_spool_bytes: int = _setting(1024**3, "bytes", "logged by one run and not sent yet; what is beyond is dropped")
     predict_timeout_s: float = _setting(30.0, "seconds", "time one prediction may take")
     job_timeout_s: float = _setting(3600.0, "seconds", "time one training job may take")
     origin: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def without_password(value: Any) -> Any:
+    """A setting as it may be shown: the password in an address is not."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", value) if isinstance(value, str) else value
 
 
 def read_settings(project: Path, environment: Mapping[str, str]) -> Settings:
@@ -75,6 +86,8 @@ def _from_file(path: Path) -> Mapping[str, object]:
 def _typed(name: str, value: object, default: object, where: str) -> object:
     kind = type(default)
     try:
+        if kind is bool and str(value).lower() in ("true", "false", "1", "0"):
+            return str(value).lower() in ("true", "1")
         if kind is int and isinstance(value, str | int) and not isinstance(value, bool):
             return int(value)
         if kind is float and isinstance(value, str | int | float) and not isinstance(value, bool):

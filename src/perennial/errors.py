@@ -8,7 +8,8 @@
     |  |- Invalid                 a request that does not parse or fit its schema
     |  |- TooLarge                over a stated limit
     |  |- NotFound                no such thing
-    |  |- Conflict                the state changed meanwhile, or the name is taken
+    |  |- Conflict                the state changed meanwhile
+    |  |  `- AlreadyExists        the name is taken
     |  `- Forbidden               not allowed for this caller
     |- Refused                    the answer is no (a gate failed): exit 1
     `- Failure                    we failed: exit 3, a 5xx answer
@@ -27,6 +28,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "AlreadyExists",
     "ConfigError",
     "Conflict",
     "Corrupt",
@@ -110,9 +112,15 @@ class NotFound(Mistake):
 
 
 class Conflict(Mistake):
-    """The state is no longer what the caller expected, or a name is taken."""
+    """The state is no longer what the caller expected."""
 
     code = "RESOURCE_CONFLICT"
+
+
+class AlreadyExists(Conflict):
+    """There is something of this name already."""
+
+    code = "RESOURCE_ALREADY_EXISTS"
 
 
 class Forbidden(Mistake):

@@ -12,6 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 
 __all__ = ["Actor", "acting", "current_actor", "system_user"]
 
@@ -44,6 +45,7 @@ def acting(person: str, origin: str) -> Generator[Actor]:
         _actor.reset(token)
 
 
+@cache
 def system_user() -> str:
     """The login name of the user that runs this process; from the system, never from the environment."""
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,37 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.pool import NullPool
 
-from perennial.errors import Conflict, Corrupt, Invalid, PerennialError, ReadOnly, StoreError, Unavailable
+from perennial.errors import ConfigError, Conflict, Corrupt, Invalid, PerennialError, ReadOnly, StoreError, Unavailable
 from perennial.store.files import store_error
 
-__all__ = ["Session", "lock_file", "reading_engine", "translated", "writing_engine"]
+__all__ = ["Session", "database_url", "lock_file", "reading_engine", "translated", "writing_engine"]
 
 BUSY_MS = 5_000  # a reader that meets a checkpoint waits this long
+WAL_PAGES = 4_000  # of 4 KiB in the log before they move into the database: moving more at once costs less for each
+
+
+_WRITER_LOCK = 0x5045_5257_5249  # "PERWRI": who writes the records of a PostgreSQL database
+
+
+def database_url(setting: str, file: Path) -> str:
+    """The URL of the records: what the settings name, else the SQLite file of the workspace.
+
+    Raises:
+        ConfigError: It is no address of a PostgreSQL database, or the driver is not installed.
+    """
+    if not setting:
+        return f"sqlite:///{file}"
+    try:
+        url = sa.make_url(setting)
+    except exc.ArgumentError:
+        url = None
+    if url is None or url.get_backend_name() != "postgresql" or not url.database:
+        remedy = "write postgresql://USER:PASSWORD@HOST/DATABASE, or leave it out for SQLite"
+        raise ConfigError("this is not the address of a PostgreSQL database", where="setting records", remedy=remedy)
+    if find_spec("psycopg") is None:
+        remedy = "pip install 'perennial[postgres]'"
+        raise ConfigError("PostgreSQL needs its driver", where="setting records", remedy=remedy)
+    return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
 class Session:
@@ -32,6 +58,18 @@ class Session:
         self._begin = "BEGIN"
         if engine.dialect.name == "sqlite" and not engine.url.query:
             self._begin = "BEGIN IMMEDIATE"  # the write lock at once, not when the first row changes
+
+    def hold_writing(self) -> None:
+        """Be the one who writes a PostgreSQL database, as long as this connection lasts; SQLite has a lock file.
+
+        Raises:
+            Conflict: Somebody else is.
+        """
+        if self.connection.dialect.name != "postgresql":
+            return
+        if not self._driver.execute("SELECT pg_try_advisory_lock(%s)", [_WRITER_LOCK]).fetchone()[0]:
+            remedy = "use them through their owner, or stop it there"
+            raise Conflict("another process writes these records", where="PostgreSQL", remedy=remedy)
 
     def begin(self) -> None:
         self._driver.execute(self._begin)
@@ -62,7 +100,7 @@ def writing_engine(url: sa.URL) -> sa.Engine:
     """For the one connection that changes anything."""
     engine = sa.create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=_same_thread(url))
     if engine.dialect.name == "sqlite":
-        _set(engine, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+        _set(engine, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"wal_autocheckpoint={WAL_PAGES}")
     return engine
 
 
@@ -109,13 +147,13 @@ def translated(error: BaseException) -> PerennialError:
     if isinstance(error, OSError):
         return store_error("the records were not written", error, Path("records"))
     cause = error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
-    kind = type(cause).__name__  # the same names in both drivers (PEP 249)
+    kinds = {kind.__name__ for kind in type(cause).__mro__}  # the same names in both drivers (PEP 249)
     text = str(cause).strip().partition("\n")[0]
-    if kind == "IntegrityError" or isinstance(error, exc.IntegrityError):
+    if "IntegrityError" in kinds or isinstance(error, exc.IntegrityError):
         return Conflict(f"the records do not allow this: {text}")
-    if isinstance(error, exc.DataError) or kind in ("OverflowError", "UnicodeEncodeError", "DataError"):
+    if isinstance(error, exc.DataError) or kinds & {"OverflowError", "UnicodeEncodeError", "DataError"}:
         return Invalid(f"a value cannot be stored: {text}", remedy="use Unicode text without NUL and 64-bit numbers")
-    return _by_sentence(text, isinstance(error, exc.OperationalError) or kind == "OperationalError")
+    return _by_sentence(text, isinstance(error, exc.OperationalError) or "OperationalError" in kinds)
 
 
 def _by_sentence(text: str, is_operational: bool) -> PerennialError:

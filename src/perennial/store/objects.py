@@ -168,6 +168,19 @@ class ObjectStore:
             raise self._corrupt(digest)
         return found[1]
 
+    def blocks(self, digest: Digest) -> Iterator[bytes]:
+        """The bytes in pieces of a few megabytes; the last one comes only when all are what was put.
+
+        Raises:
+            NotFound, Corrupt: As for `get`, before the last piece.
+        """
+        pieces = self._verified(digest)
+        held = next(pieces, b"")
+        for piece in pieces:
+            yield held
+            held = piece
+        yield held
+
     def pin(self, digests: Iterable[Digest]) -> list[Digest]:
         """Rely on objects that somebody else put, as if they had been put here; gives those that are not there."""
         raws = {digest: _raw(digest) for digest in digests}

@@ -29,6 +29,7 @@ from perennial.store.actor import current_actor
 from perennial.store.database import Session, lock_file, reading_engine, translated, writing_engine
 from perennial.store.events import NewEvent, append_events
 from perennial.store.failpoints import failpoint
+from perennial.store.prepared import Prepared
 from perennial.store.tables import digest_column, metadata
 from perennial.types import JSON, Micros, canonical_json
 
@@ -58,6 +59,7 @@ owner_epoch = sa.Table(
 _ANSWER = sa.select(idempotency).where(idempotency.c.key == sa.bindparam("sought"))
 _KEEP = sa.insert(idempotency)
 _EPOCH = sa.select(owner_epoch.c.epoch)
+_EPOCH_NOW = Prepared(_EPOCH)
 
 
 class Transaction:
@@ -91,10 +93,13 @@ class Transaction:
 class _Job(Generic[T]):
     """A change on its way through the writer thread."""
 
-    __slots__ = ("_done", "change", "context", "error", "result")
+    __slots__ = ("_done", "change", "context", "error", "result", "tell")
 
-    def __init__(self, change: Callable[[Transaction], T]) -> None:
+    def __init__(
+        self, change: Callable[[Transaction], T], tell: Callable[[T | None, BaseException | None], None] | None = None
+    ) -> None:
         self.change = change
+        self.tell = tell
         self.context = copy_context()  # so that the change knows who acts
         self.result: T | None = None
         self.error: BaseException | None = None
@@ -103,6 +108,8 @@ class _Job(Generic[T]):
 
     def finish(self) -> None:
         self._done.release()
+        if self.tell is not None:
+            self.tell(self.result, self.error)
 
     def wait(self) -> T:
         self._done.acquire()
@@ -117,13 +124,14 @@ class Records:
     `path` is the SQLite file, None on a server. `broken` says why writing is off, None while all is well.
     """
 
-    def __init__(self, url: sa.URL, *, clock: Clock, ids: Ids, read_only: bool) -> None:
+    def __init__(self, url: sa.URL, *, clock: Clock, ids: Ids, read_only: bool, alone: bool = False) -> None:
         self.url = url
         self.clock = clock
         self.ids = ids
         self.path = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
         self.broken: str | None = "these records are open for reading only" if read_only else None
         self._epoch: int | None = None
+        self._alone = alone
         self._here = threading.local()  # .transaction: the one this thread is inside of
         self._reading = reading_engine(url)
         self._idle: list[Session] = []
@@ -138,7 +146,15 @@ class Records:
         self._writer.start()
 
     @classmethod
-    def open(cls, url: str, *, clock: Clock | None = None, ids: Ids | None = None, read_only: bool = False) -> Records:
+    def open(
+        cls,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        read_only: bool = False,
+        alone: bool = False,
+    ) -> Records:
         """Open a database, for writing unless `read_only`. Its tables are `schema`'s business.
 
         Args:
@@ -146,12 +162,16 @@ class Records:
             clock: Stamps transactions.
             ids: Makes new ids.
             read_only: Never change anything.
+            alone: Refuse to write a database on a server while another process that is alone there does. A SQLite file
+                has one writer in any case.
 
         Raises:
             Conflict: Another process writes this SQLite file.
             StoreError: The file cannot be opened.
         """
-        return cls(sa.make_url(url), clock=clock or SystemClock(), ids=ids or RandomIds(), read_only=read_only)
+        return cls(
+            sa.make_url(url), clock=clock or SystemClock(), ids=ids or RandomIds(), read_only=read_only, alone=alone
+        )
 
     def write(self, change: Callable[[Transaction], T]) -> T:
         """Make a change durable, wholly or not at all, and return what it returns.
@@ -166,13 +186,25 @@ class Records:
         if inside is not None:
             return self._savepoint(inside.events, change, inside.now)
         job = _Job(change)
+        self._queue(job)
+        return job.wait()
+
+    def submit(
+        self, change: Callable[[Transaction], T], tell: Callable[[T | None, BaseException | None], None]
+    ) -> None:
+        """`write` that does not wait: `tell` gets the result or the error, on the writer thread, once it is durable.
+
+        It must be quick and must not raise. Not for use inside a change.
+        """
+        self._queue(_Job(change, tell))
+
+    def _queue(self, job: _Job[Any]) -> None:
         with self._closing:  # nothing is queued behind the end
             if self._closed:
                 raise ReadOnly("the records are closed")
             if self._process != os.getpid():  # the writer thread did not come along
                 raise StoreError("these records were opened before this process was forked", remedy="open them here")
             self._jobs.put(job)
-        return job.wait()
 
     def once(self, key: str, operation: str, change: Callable[[Transaction], bytes], *, request: bytes = b"") -> bytes:
         """`write` that a client may repeat: the second time with the same key gives the first answer, nothing else.
@@ -222,21 +254,25 @@ class Records:
     def fence(self, epoch: int) -> None:
         """From now on commit only while no owner with a higher epoch has been here.
 
+        A database on a server may have had an owner in another folder, which counted by itself: there the next number
+        is taken.
+
         Raises:
             Conflict: One has been already.
         """
 
-        def raise_epoch(tx: Transaction) -> None:
+        def raise_epoch(tx: Transaction) -> int:
             current = tx.connection.execute(_EPOCH).scalar()
+            number = epoch if self.path is not None else max(epoch, (current or 0) + 1)
             if current is None:
-                tx.connection.execute(sa.insert(owner_epoch).values(id=1, epoch=epoch, program=__version__))
-            elif current > epoch:
-                raise _fenced(epoch, current)
+                tx.connection.execute(sa.insert(owner_epoch).values(id=1, epoch=number, program=__version__))
+            elif current > number:
+                raise _fenced(number, current)
             else:
-                tx.connection.execute(sa.update(owner_epoch).values(epoch=epoch, program=__version__))
+                tx.connection.execute(sa.update(owner_epoch).values(epoch=number, program=__version__))
+            return number
 
-        self.write(raise_epoch)
-        self._epoch = epoch
+        self._epoch = self.write(raise_epoch)
 
     def close(self) -> None:
         """Finish what was asked for, then let go of the database. Twice is fine."""
@@ -292,12 +328,14 @@ class Records:
             raise ReadOnly(f"writing is off: {self.broken}", remedy="mend the cause, then start again")
         if self._session is None:
             self._session = Session(self._writing)
+            if self._alone:
+                self._session.hold_writing()
         session = self._session
         session.begin()
         if self._epoch is not None:
-            current = session.connection.execute(_EPOCH).scalar_one()
-            if current != self._epoch:
-                raise _fenced(self._epoch, current)
+            found = _EPOCH_NOW.row(session.connection)
+            if found is None or found[0] != self._epoch:
+                raise _fenced(self._epoch, -1 if found is None else found[0])
         events: list[NewEvent] = []
         self._change(group[0], events)
         while len(group) < MAX_GROUP and not self._jobs.empty():
