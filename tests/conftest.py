@@ -1,8 +1,9 @@
-"""What all tests share: a PostgreSQL server for the session, real data sets, and how random examples are drawn."""
+"""What all tests share: servers of PostgreSQL and S3, real data sets, and how random examples are drawn."""
 
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import pwd
 import secrets
@@ -13,12 +14,19 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 START_TIMEOUT_S = 60.0
+S3_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "only-for-this-test",
+    "AWS_SECRET_ACCESS_KEY": "never-to-be-printed",
+    "AWS_ALLOW_HTTP": "true",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 
 # No deadlines, as a timing is never an assertion. In CI the same examples each time: a red build is about the change.
 settings.register_profile("perennial", deadline=None, derandomize=IN_CI)
@@ -63,6 +71,37 @@ def pg_database(pg_url: str) -> Iterator[str]:
     yield pg_url.rsplit("/", 1)[0] + f"/{name}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[tuple[int, Any]]:
+    """The port of a real S3-speaking server on loopback, and a client of it that is not ours."""
+    boto3 = pytest.importorskip("boto3")
+    server_module = pytest.importorskip("moto.server")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        _, port = server.get_host_and_port()
+        yield (
+            port,
+            boto3.client(
+                "s3",
+                endpoint_url=f"http://127.0.0.1:{port}",
+                aws_access_key_id="another",
+                aws_secret_access_key="client",
+                region_name="us-east-1",
+            ),
+        )
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def s3_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment of a user of that server holds, but for its address (AWS_ENDPOINT_URL)."""
+    for name, value in S3_CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
 
 
 def _postgres_programs() -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Loop", "__version__", "open", "rollout", "require", "retrain"]
+__all__ = ["Loop", "__version__", "current_run", "open", "rollout", "require", "retrain"]
 
 if TYPE_CHECKING:
     from perennial.api.connect import open as open
@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from perennial.loop import require as require
     from perennial.loop import retrain as retrain
     from perennial.loop import rollout as rollout
+    from perennial.tracking.current import current_run as current_run
 
 _HOME = {
     "Loop": ("perennial.loop", "Loop"),
     "require": ("perennial.loop.require", ""),
     "retrain": ("perennial.loop.retrain", ""),
     "rollout": ("perennial.loop.rollout", ""),
+    "current_run": ("perennial.tracking.current", "current_run"),
     "open": ("perennial.api.connect", "open"),
 }
 

@@ -14,7 +14,7 @@ import msgspec
 
 from perennial import __version__
 from perennial.clock import Clock, MappedClock
-from perennial.config import Settings
+from perennial.config import Settings, without_password
 from perennial.data.datasets import Datasets, DatasetVersion
 from perennial.data.schemas import Schemas, SchemaVersion
 from perennial.deploy.endpoints import Endpoint, Endpoints
@@ -114,7 +114,7 @@ class System:
         return [
             SettingValue(
                 name=item.name,
-                value=getattr(self._settings, item.name),
+                value=without_password(getattr(self._settings, item.name)),
                 unit=item.metadata["unit"],
                 origin=self._settings.origin.get(item.name, "default"),
                 says=item.metadata["says"],

@@ -28,15 +28,26 @@ if TYPE_CHECKING:
     from perennial.data.schemas import Schemas
     from perennial.deploy.endpoints import Endpoints
     from perennial.monitor.findings import Monitor
+    from perennial.registry.imports import ModelImports
+    from perennial.registry.model_versions import ModelVersions
+    from perennial.registry.registered import Registered
+    from perennial.registry.trash import Trash
     from perennial.registry.versions import Models
     from perennial.renew.retraining import Retraining
     from perennial.store.events import Events
     from perennial.store.objects import ObjectStore
     from perennial.store.workspace_folder import WorkspaceFolder
     from perennial.system import System
+    from perennial.tracking.artifacts import Artifacts
+    from perennial.tracking.evaluation_datasets import EvaluationDatasets
+    from perennial.tracking.experiments import Experiments
+    from perennial.tracking.here import TrackedRuns
+    from perennial.tracking.imports import Imports
+    from perennial.tracking.logged_models import LoggedModels
     from perennial.tracking.runs import Runs
+    from perennial.tracking.uploads import Uploads
 
-__all__ = ["HERE", "SERVICES", "Owned", "Workspace", "open_workspace_clock"]
+__all__ = ["HERE", "SERVICES", "Owned", "Services", "Workspace", "open_workspace_clock"]
 
 SERVICES: Mapping[str, str] = MappingProxyType(
     {
@@ -45,8 +56,18 @@ SERVICES: Mapping[str, str] = MappingProxyType(
         "datasets": "perennial.data.datasets:Datasets",
         "schemas": "perennial.data.schemas:Schemas",
         "remotes": "perennial.data.remotes:Remotes",
+        "experiments": "perennial.tracking.experiments:Experiments",
         "runs": "perennial.tracking.runs:Runs",
+        "logged_models": "perennial.tracking.logged_models:LoggedModels",
+        "artifacts": "perennial.tracking.artifacts:Artifacts",
+        "uploads": "perennial.tracking.uploads:Uploads",
+        "evaluation_datasets": "perennial.tracking.evaluation_datasets:EvaluationDatasets",
+        "imports": "perennial.tracking.imports:Imports",
+        "model_imports": "perennial.registry.imports:ModelImports",
         "models": "perennial.registry.versions:Models",
+        "registered": "perennial.registry.registered:Registered",
+        "trash": "perennial.registry.trash:Trash",
+        "model_versions": "perennial.registry.model_versions:ModelVersions",
         "endpoints": "perennial.deploy.endpoints:Endpoints",
         "predictions": "perennial.capture.predictions:Predictions",
         "monitor": "perennial.monitor.findings:Monitor",
@@ -54,9 +75,12 @@ SERVICES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-HERE: Mapping[str, str] = MappingProxyType({"data": "perennial.data.catalog:Catalog"})
+HERE: Mapping[str, str] = MappingProxyType(
+    {"data": "perennial.data.catalog:Catalog", "runs": "perennial.tracking.here:TrackedRuns"}
+)
 """What works in this process whoever owns the records, since it reads and writes files here: made of services and of
-the parts of a `Workspace` that its constructor names."""
+the parts of a `Workspace` that its constructor names. One of a service's name stands before that service, which it may
+ask for as `service`."""
 
 
 class Workspace:
@@ -72,8 +96,18 @@ class Workspace:
     datasets: Datasets
     schemas: Schemas
     remotes: Remotes
-    runs: Runs
+    experiments: Experiments
+    runs: TrackedRuns
+    logged_models: LoggedModels
+    artifacts: Artifacts
+    uploads: Uploads
+    evaluation_datasets: EvaluationDatasets
+    imports: Imports
+    model_imports: ModelImports
     models: Models
+    registered: Registered
+    model_versions: ModelVersions
+    trash: Trash
     endpoints: Endpoints
     predictions: Predictions
     monitor: Monitor
@@ -93,23 +127,44 @@ class Workspace:
         self.settings = settings
         self.clock = clock
         self.objects = objects
-        self.close = close
-        self._service = service
+        self._close = close
+        self._make = service
+        self._services: dict[str, Any] = {}
         self._lock = threading.RLock()
 
     def __getattr__(self, name: str) -> Any:
         if name not in SERVICES and name not in HERE:
-            raise AttributeError(f"a workspace has no {name!r}; it has {', '.join((*HERE, *SERVICES))}")
+            raise AttributeError(f"a workspace has no {name!r}; it has {', '.join(dict.fromkeys((*HERE, *SERVICES)))}")
         with self._lock:
             if name not in self.__dict__:
-                self.__dict__[name] = self._service(name) if name in SERVICES else _made(HERE[name], {}, self)
+                self.__dict__[name] = self._made_here(name) if name in HERE else self.service(name)
         return self.__dict__[name]
+
+    def service(self, noun: str) -> Any:
+        """The service itself, without what stands before it in this process: what the owner offers to others."""
+        with self._lock:
+            if noun not in self._services:
+                self._services[noun] = self._make(noun)
+        return self._services[noun]
+
+    def close(self) -> None:
+        """Let what works here come to its end, then let go of the workspace."""
+        with self._lock:
+            here = [self.__dict__[name] for name in HERE if name in self.__dict__]
+        for part in here:
+            close = getattr(type(part), "close", None)
+            if close is not None:
+                close(part)
+        self._close()
+
+    def _made_here(self, name: str) -> Any:
+        return _made(HERE[name], {"service": self.service(name)} if name in SERVICES else {}, self)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *SERVICES, *HERE})  # what a notebook completes
 
     def __repr__(self) -> str:
-        return f"<Workspace {self.folder.root}: {', '.join((*HERE, *SERVICES))}>"
+        return f"<Workspace {self.folder.root}: {', '.join(dict.fromkeys((*HERE, *SERVICES)))}>"
 
     def __enter__(self) -> Self:
         return self
@@ -118,6 +173,28 @@ class Workspace:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Services:
+    """The services of a workspace by noun, without what stands before them in this process: for who serves others."""
+
+    experiments: Experiments
+    runs: Runs
+    logged_models: LoggedModels
+    artifacts: Artifacts
+    uploads: Uploads
+    imports: Imports
+    model_imports: ModelImports
+    evaluation_datasets: EvaluationDatasets
+    models: Models
+    registered: Registered
+    model_versions: ModelVersions
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def __getattr__(self, noun: str) -> Any:
+        return self._workspace.service(noun)
 
 
 class Owned:
@@ -131,6 +208,7 @@ class Owned:
             StoreError: Its records cannot be opened.
         """
         from perennial.ids import RandomIds
+        from perennial.store.database import database_url
         from perennial.store.objects import ObjectStore
         from perennial.store.owner import OwnerLock
         from perennial.store.records import Records
@@ -140,7 +218,8 @@ class Owned:
         with ExitStack() as undo:
             self.lock = undo.enter_context(OwnerLock(folder.root))
             self.owner = self.lock.acquire(now=clock.now())
-            self.records = undo.enter_context(Records.open(folder.records_url, clock=clock, ids=ids))
+            url = database_url(settings.records, folder.records)
+            self.records = undo.enter_context(Records.open(url, clock=clock, ids=ids, alone=True))
             ensure_schema(self.records)
             self.records.fence(self.owner.epoch)
             objects = ObjectStore(folder.objects)

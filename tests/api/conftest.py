@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -84,11 +84,15 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path) -> Generator[Served]:
+def serving(folder: Path, settings: Settings | None = None) -> Generator[Served]:
     """Own the workspace in this folder, made when missing, and answer for it."""
-    owned = Owned(create_folder(folder, now=Micros(0)), Settings())
+    owned = Owned(create_folder(folder, now=Micros(0)), settings or Settings())
     assert owned.lock.info is not None
-    auth = Auth(token=owned.lock.info.token, cookie="perennial_test")
+    auth = Auth(
+        token=owned.lock.info.token,
+        cookie="perennial_test",
+        require_token=owned.workspace.settings.require_token,
+    )
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     app = app_of(owned, auth)
@@ -116,3 +120,10 @@ def fresh(tmp_path: Path) -> Iterator[Served]:
     """One for this test alone."""
     with serving(tmp_path / ".perennial") as one:
         yield one
+
+
+@pytest.fixture
+def served_with(tmp_path: Path) -> Iterator[Callable[[Settings], Served]]:
+    """Makes one with settings of its own."""
+    with ExitStack() as stack:
+        yield lambda settings: stack.enter_context(serving(tmp_path / ".perennial", settings))

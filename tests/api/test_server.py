@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from perennial.api.mlflow.surface import endpoints
 from perennial.api.operations import OPERATIONS
 from perennial.api.statuses import document, rebuilt, status_of
 from perennial.errors import PerennialError, error_named
@@ -108,7 +109,7 @@ def test_C19_an_unforeseen_error_is_500_with_a_request_id_and_no_inside(
     fresh: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     fresh.owned.records.close()
-    fresh.owned.workspace.__dict__["models"] = None  # whatever it is, it is a bug of ours
+    fresh.owned.workspace._services["models"] = None  # whatever it is, it is a bug of ours
     answer = fresh.call("models.list")
     assert answer.status == 500
     assert "NoneType" not in answer.body.decode()
@@ -176,8 +177,22 @@ def test_decisions_are_recorded_by_name(fresh: Served) -> None:
 
 def test_the_openapi_page_lists_every_operation(served: Served) -> None:
     paths = served.ask("GET", "/openapi.json").json["paths"]
-    assert {path["post"]["operationId"] for path in paths.values()} == set(OPERATIONS)
-    assert all(path["post"]["x-permission"] for path in paths.values())
+    ours = {path: told["post"] for path, told in paths.items() if "/mlflow/" not in path}
+    assert {told["operationId"] for told in ours.values()} == set(OPERATIONS)
+    assert all(call["x-permission"] for told in paths.values() for call in told.values())
+
+
+def test_the_openapi_page_lists_every_call_of_mlflow(served: Served) -> None:
+    paths = served.ask("GET", "/openapi.json").json["paths"]
+    told = {(method.upper(), path) for path, calls in paths.items() for method in calls if "/mlflow/" in path}
+    assert told == {(call.method, call.path) for call in endpoints()}
+    one = paths["/api/2.0/mlflow/logged-models/{model_id}"]["get"]
+    assert [(given["name"], given["in"]) for given in one["parameters"]] == [
+        ("model_id", "path"),
+        ("allow_deleted", "query"),
+    ]
+    body = paths["/api/2.0/mlflow/runs/log-parameter"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["required"] == ["key"]
 
 
 def test_the_clock_of_a_real_workspace_cannot_be_set(served: Served) -> None:

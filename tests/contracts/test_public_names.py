@@ -22,7 +22,7 @@ def module_of(path: Path) -> str:
 
 
 def test_the_public_names_are_these() -> None:
-    assert sorted(perennial.__all__) == ["Loop", "__version__", "open", "require", "retrain", "rollout"]
+    assert sorted(perennial.__all__) == ["Loop", "__version__", "current_run", "open", "require", "retrain", "rollout"]
 
 
 @pytest.mark.parametrize("name", perennial.__all__)

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from perennial.clock import FixedClock
 from perennial.deploy.endpoints import Endpoint, Endpoints, Rollout, StageOptions
 from perennial.errors import Conflict, NotFound, PerennialError, Refused
+from perennial.registry.model_versions import ModelVersions
 from perennial.registry.versions import Models
 from perennial.serve.spec import EndpointSpec, Spec, read_spec
 from perennial.store.events import Events
 from perennial.store.records import Records
 from perennial.store.workspace_folder import WorkspaceFolder
+from perennial.tracking.logged_models import LoggedModels
 
 SHADOW = StageOptions(kind="shadow", options={"min_labels": 100})
 CANARY = StageOptions(kind="canary", options={"share": 0.25})
@@ -79,6 +81,22 @@ def test_only_an_approved_version_is_sent_on_its_way(endpoints: Endpoints, model
         start(endpoints, 2)
     with pytest.raises(NotFound):
         endpoints.get(name="wages")
+    assert endpoints.list() == []
+
+
+def test_a_version_that_a_client_registered_is_not_served_unseen(
+    endpoints: Endpoints, models: Models, records: Records
+) -> None:
+    clients = ModelVersions(records, LoggedModels(records))
+    models.register(name="wages", package="a" * 64, origin="loop")
+    for _ in range(2):
+        clients.create(name="wages", source="s3://bucket/model")
+    with pytest.raises(Refused, match="has no package") as caught:
+        start(endpoints, 2, force=True)
+    assert "perennial deploy FOLDER/model.pkl --name wages" in caught.value.remedy
+    clients.delete(name="wages", version=3)
+    with pytest.raises(NotFound):
+        start(endpoints, 3, force=True)
     assert endpoints.list() == []
 
 

@@ -7,8 +7,12 @@ import pytest
 
 from perennial.clock import FixedClock
 from perennial.ids import SeededIds
+from perennial.registry.model_versions import ModelVersions
+from perennial.registry.registered import Registered
 from perennial.registry.versions import Models
 from perennial.store.records import Records, create_tables
+from perennial.store.tables import import_tables
+from perennial.tracking.logged_models import LoggedModels
 from perennial.types import Micros
 
 NOON = Micros(1_700_000_000_000_000)
@@ -20,8 +24,13 @@ def clock() -> FixedClock:
 
 
 @pytest.fixture
-def records(tmp_path: Path, clock: FixedClock) -> Iterator[Records]:
-    with Records.open(f"sqlite:///{tmp_path / 'records.db'}", clock=clock, ids=SeededIds(1)) as records:
+def records(request: pytest.FixtureRequest, tmp_path: Path, clock: FixedClock) -> Iterator[Records]:
+    """On SQLite, or where a test is parametrized with it on PostgreSQL."""
+    url = f"sqlite:///{tmp_path / 'records.db'}"
+    if getattr(request, "param", "sqlite") == "postgresql":
+        url = request.getfixturevalue("pg_database")
+    import_tables()
+    with Records.open(url, clock=clock, ids=SeededIds(1)) as records:
         create_tables(records)
         yield records
 
@@ -29,3 +38,18 @@ def records(tmp_path: Path, clock: FixedClock) -> Iterator[Records]:
 @pytest.fixture
 def models(records: Records) -> Models:
     return Models(records)
+
+
+@pytest.fixture
+def registered(records: Records) -> Registered:
+    return Registered(records)
+
+
+@pytest.fixture
+def logged_models(records: Records) -> LoggedModels:
+    return LoggedModels(records)
+
+
+@pytest.fixture
+def model_versions(records: Records, logged_models: LoggedModels) -> ModelVersions:
+    return ModelVersions(records, logged_models)

@@ -78,7 +78,7 @@ def test_F14_every_write_may_be_repeated(records: Records) -> None:
         runs.step(run_id=ID, step=step)
         runs.finish(run_id=ID, status="failed", error="no")
     run = runs.get(run_id=ID)
-    assert len(runs.list()) == len(runs.history(run_id=ID, key="rmse")) == len(run.steps) == len(run.artifacts) == 1
+    assert len(runs.list()) == len(runs.history(run_id=ID, key="rmse").at) == len(run.steps) == len(run.artifacts) == 1
 
 
 @BOTH
@@ -98,14 +98,14 @@ def test_the_newest_point_is_the_greatest_by_step_time_and_value(records: Record
     runs.log_metrics(run_id=ID, metrics=[point("a", 5.0, 2, 10), point("a", 9.0, 1, 99)])
     runs.log_metrics(run_id=ID, metrics=[point("a", 4.0, 2, 10), point("a", 1.0, 0, 100)])
     assert runs.get(run_id=ID).metrics["a"].value == 5.0
-    assert [p.at for p in runs.history(run_id=ID, key="a")] == [10, 10, 99, 100]
-    assert [p.value for p in runs.history(run_id=ID, key="a")][:2] == [4.0, 5.0]
+    assert runs.history(run_id=ID, key="a").at == [10, 10, 99, 100]
+    assert runs.history(run_id=ID, key="a").value[:2] == [4.0, 5.0]
 
 
 def test_a_parameter_is_written_once_and_a_conflict_rejects_the_batch(records: Records) -> None:
     runs = Runs(records)
     runs.start(loop="salary", run_id=ID, params={"a": "1"})
-    with pytest.raises(Invalid, match="is '1' already"):
+    with pytest.raises(Invalid, match="already logged with value='1'"):
         runs.log_params(run_id=ID, params={"b": "2", "a": "3"})
     assert runs.get(run_id=ID).params == {"a": "1"}
 
@@ -116,7 +116,7 @@ def test_a_key_that_cannot_be_stored_is_told_by_its_place(records: Records, key:
     runs.start(loop="salary", run_id=ID)
     with pytest.raises(Invalid) as caught:
         runs.log_metrics(run_id=ID, metrics=[point("ok", 1.0), point(key, 1.0)])
-    assert caught.value.where == "metrics[1].key"
+    assert "metrics[1].key" in caught.value.what
     assert runs.get(run_id=ID).metrics == {}
 
 
@@ -179,4 +179,4 @@ def test_runs_are_listed_by_loop_newest_first(records: Records) -> None:
         made.append(runs.start(loop=loop).id)
     assert [run.id for run in runs.list(loop="a")] == [made[2], made[0]]
     assert [run.id for run in runs.list(limit=2)] == [made[2], made[1]]
-    assert [experiment.name for experiment in runs.experiments()] == ["a", "b"]
+    assert [run.loop for run in runs.list()] == ["a", "b", "a"]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from perennial.registry.versions import Verdict
 from perennial.store.events import events
 from perennial.types import Micros
-from perennial.ui.pages import _moment, _subject_path
+from perennial.ui.words import moment, subject_path
 
 from ..api.conftest import Answer, Served  # noqa: TID252  a test folder is no package with a full name
 
@@ -146,9 +146,9 @@ def test_P5_a_part_that_cannot_be_read_is_named_and_the_others_are_shown(fresh: 
 
 
 def test_a_moment_that_is_none_is_shown_as_it_is() -> None:
-    assert _moment(Micros(0)) == "1970-01-01 00:00:00"
-    assert _moment(None) == "-"
-    assert _moment(10**30).startswith("? (")
+    assert moment(Micros(0)) == "1970-01-01 00:00:00"
+    assert moment(None) == "-"
+    assert moment(10**30).startswith("? (")
 
 
 @pytest.mark.parametrize(
@@ -162,4 +162,4 @@ def test_a_moment_that_is_none_is_shown_as_it_is() -> None:
     ],
 )
 def test_an_event_leads_to_what_it_is_about(subject: str, path: str) -> None:
-    assert _subject_path(subject) == path
+    assert subject_path(subject) == path

@@ -8,6 +8,7 @@ in constant time, and gone when the owner stops.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import re
@@ -45,15 +46,23 @@ class Caller(NamedTuple):
     lease: tuple[str, int] | None = None
 
 
-NOBODY = Caller("", "unknown", frozenset({"read"}))
-_PERSON: frozenset[Permission] = frozenset({"read", "write", "decide"})
+READER = Caller("", "unknown", frozenset({"read"}))
+NOBODY = Caller("", "unknown", frozenset({"read", "track"}))
+_PERSON: frozenset[Permission] = frozenset({"read", "track", "write", "decide"})
 OWNER: frozenset[Permission] = frozenset({*_PERSON, "system"})
 
 
 class Auth:
     """Tells callers apart. Safe for concurrent use; forgets all links and sessions when the owner stops."""
 
-    def __init__(self, *, token: str, cookie: str) -> None:
+    def __init__(self, *, token: str, cookie: str, require_token: bool = False) -> None:
+        """
+        Args:
+            token: Of the owner of the workspace.
+            cookie: The name of the session's cookie.
+            require_token: Whether somebody unknown may only read, and not log either.
+        """
+        self._nobody = READER if require_token else NOBODY
         self._token = _digest(token)
         self.cookie = cookie
         self._lock = threading.Lock()
@@ -68,17 +77,17 @@ class Auth:
         """
         authorization = headers.get("authorization")
         if authorization is not None:
-            scheme, _, token = authorization.partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(_digest(token.strip()), self._token):
+            token = _token_in(authorization)
+            if token is None or not hmac.compare_digest(_digest(token), self._token):
                 raise NotLoggedIn("this token is not valid", remedy="the owner may have restarted: read its file again")
             origin = headers.get("perennial-origin", "")
             lease = _LEASE.fullmatch(headers.get("perennial-lease", ""))
             held = (lease[1], int(lease[2])) if lease else None
             return Caller(system_user(), origin if _ORIGIN.fullmatch(origin) else "api", OWNER, held)
-        session = self._session(headers)
+        session = self._session(headers) if "cookie" in headers else ""
         if session and (method in ("GET", "HEAD") or is_from_our_page(headers)):
             return Caller(session, "page", _PERSON)
-        return NOBODY
+        return self._nobody
 
     def new_link(self) -> str:
         """A code that lets one person in once, within a quarter of an hour."""
@@ -123,6 +132,19 @@ class Auth:
         except CookieError:
             return ""
         return morsel.value if morsel else ""
+
+
+def _token_in(authorization: str) -> str | None:
+    """The token of a Bearer header, or the password of a Basic one, which some clients send instead."""
+    scheme, _, shown = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return shown.strip()
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(shown.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return None
 
 
 def _digest(secret: str) -> bytes:

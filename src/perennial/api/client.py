@@ -107,6 +107,10 @@ class Connection:
             token = address.token  # a new owner has a new token: look once whether that is the reason
             self._forget()
 
+    def within(self, patience_s: float) -> Connection:
+        """To the same owner, with another patience and connections of its own."""
+        return Connection(self._find, origin=self._origin, patience_s=patience_s, lease=self._lease)
+
     def close(self) -> None:
         """Close the connections of all threads; a later call opens a new one."""
         with self._lock:
@@ -155,6 +159,10 @@ class RemoteService:
     def __init__(self, noun: str, connection: Connection) -> None:
         self._noun = noun
         self._connection = connection
+
+    def within(self, patience_s: float) -> RemoteService:
+        """The same service, which gives up sooner."""
+        return RemoteService(self._noun, self._connection.within(patience_s))
 
     def __getattr__(self, verb: str) -> Callable[..., Any]:
         name = f"{self._noun}.{verb}"

@@ -40,7 +40,7 @@ class Dispatcher:
 
     def __init__(self, workspace: Workspace, records: Records) -> None:
         self.workspace = workspace
-        self._records = records
+        self.records = records
         self._leases = Leases(records)
 
     def call(self, name: str, body: bytes, caller: Caller, key: str = "") -> bytes:
@@ -66,10 +66,10 @@ class Dispatcher:
             if tx is not None and caller.lease is not None:
                 self._leases.check(tx, *caller.lease)  # a leader that slept through the end of its lease writes no more
             with acting(caller.person, caller.origin):
-                return msgspec.json.encode(getattr(getattr(self.workspace, noun), verb)(**arguments))
+                return msgspec.json.encode(getattr(self.workspace.service(noun), verb)(**arguments))
 
         if key and _is_kept(operation):
-            return self._records.once(key, name, perform, request=body)
+            return self.records.once(key, name, perform, request=body)
         return perform()
 
 

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
 
 from perennial.errors import Forbidden, Invalid
 from perennial.supervise.addresses import is_loopback
 
-__all__ = ["check_content_type", "check_host", "check_origin", "is_from_our_page"]
+__all__ = ["check_content_type", "check_host", "check_origin", "is_from_our_page", "plain_headers"]
 
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9.-]{1,253}))(?::(?P<port>\d{1,5}))?")
+
+
+def plain_headers(scope: Mapping[str, Any]) -> dict[str, str]:
+    """The headers of a request by lower-case name; of one that comes twice, the first."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
 
 
 def check_host(host: str | None) -> None:
@@ -25,11 +32,16 @@ def check_host(host: str | None) -> None:
         Invalid: No or a malformed Host header.
         Forbidden: A foreign name.
     """
-    found = _HOST.fullmatch(host or "")
+    if not _is_ours(host or ""):
+        raise Forbidden("this host name is not served here", remedy="use http://127.0.0.1 or http://localhost")
+
+
+@lru_cache(maxsize=256)  # the same few names with every request
+def _is_ours(host: str) -> bool:
+    found = _HOST.fullmatch(host)
     if found is None:
         raise Invalid("the Host header is missing or malformed")
-    if not is_loopback(found["six"] or found["name"]):
-        raise Forbidden("this host name is not served here", remedy="use http://127.0.0.1 or http://localhost")
+    return is_loopback(found["six"] or found["name"])
 
 
 def check_origin(headers: Mapping[str, str], method: str) -> None:

@@ -17,13 +17,15 @@ from perennial.clock import Micros
 from perennial.errors import PerennialError
 from perennial.renew.reconcile import Reconciler
 from perennial.renew.retraining import LEAD, LEAD_TTL_S
+from perennial.tracking.left import Sent
 from perennial.workspace import Workspace
 
-__all__ = ["main"]
+__all__ = ["main", "send_what_is_left"]
 
 SIMULATED_PAUSE_S = 0.01
 REAL_PAUSE_S = 0.5  # an approval or rollback by hand is taken up within a second
 REPORT_EVERY_US = 60_000_000
+LEFT_EVERY_S = 10.0  # what processes that died had logged is there so soon
 _log = logging.getLogger("perennial.reconciler")
 
 
@@ -31,8 +33,10 @@ def main() -> None:
     """Run until told to stop, or until another one leads."""
     held = HeldLease(LEAD)
     ws, _ = start("perennial.api.reconciler", "reconciler", lease=held)
+    stop = threading.Event()
+    threading.Thread(target=send_what_is_left, args=(ws, stop), name="perennial-send-left", daemon=True).start()
     with ws:
-        _run(ws, _Lead(ws, held), threading.Event())
+        _run(ws, _Lead(ws, held), stop)
 
 
 class _Lead:
@@ -80,6 +84,17 @@ def _run(ws: Workspace, lead: _Lead, stop: threading.Event) -> None:
             told = news
         if not (ws.clock.is_simulated and idle):
             stop.wait(SIMULATED_PAUSE_S if ws.clock.is_simulated else REAL_PAUSE_S)
+
+
+def send_what_is_left(ws: Workspace, stop: threading.Event) -> None:
+    """Send what was logged by processes that died before it arrived. Beside the passes, since it may be much."""
+    while True:
+        done: Sent = ws.runs.send_left()
+        if done.spools or done.problem:
+            counted = f"{done.stored} points stored, {done.refused} refused, {done.waiting} spools wait"
+            _log.info("sent what %d processes left: %s %s", done.spools, counted, done.problem)
+        if stop.wait(LEFT_EVERY_S):
+            return
 
 
 def _look(reconciler: Reconciler, now: Micros) -> tuple[bool, str]:

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,14 +25,15 @@ import msgspec
 import uvicorn
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perennial.api import openapi
 from perennial.api.auth import Auth, Caller
 from perennial.api.dispatch import Dispatcher, check_permission
-from perennial.api.guard import check_content_type, check_host, check_origin
+from perennial.api.guard import check_content_type, check_host, check_origin, plain_headers
+from perennial.api.http import Protocol
 from perennial.api.operations import OPERATIONS, Operation, Permission
 from perennial.api.statuses import document, retry_after_s, status_of
 from perennial.config import Settings, read_settings
@@ -43,6 +45,7 @@ from perennial.workspace import Owned
 __all__ = ["HEADERS", "SURFACES", "Door", "app_of", "build_app", "operation_doors", "read_body", "serve"]
 
 HANDOVER_S = 1.0
+SWITCH_S = 0.0005  # the writer's thread gets its turn in time beside a busy event loop; Python's own is ten times that
 RECEIPT_S = 60  # a body that takes longer to arrive is a broken or hostile client
 _log = logging.getLogger("perennial.api")
 
@@ -57,14 +60,23 @@ HEADERS = {
 }
 
 
+Enter = Callable[[Request], Awaitable[Response]]
+
+
+# As bytes once, not with each answer; a request is named by its process and its number there.
+_ENCODED = tuple((name.encode(), value.encode()) for name, value in HEADERS.items())
+_PROCESS, _NUMBER = secrets.token_hex(4), count(1)
+
+
 class Door(NamedTuple):
-    """One route: without a permission it cannot be written down."""
+    """One route: without a permission it cannot be written down. `refuse` tells an error in another way than ours."""
 
     method: str
     path: str
     permission: Permission
     enter: Callable[[Request, Caller], Awaitable[Response]]
     says: str
+    refuse: Callable[[PerennialError, Request], Response] | None = None
 
 
 def operation_doors(dispatcher: Dispatcher) -> list[Door]:
@@ -108,17 +120,19 @@ def own_doors(auth: Auth) -> list[Door]:
 def build_app(doors: Sequence[Door], auth: Auth) -> ASGIApp:
     """The application: guard, then route, then permission, then what is behind the door."""
 
-    def entrance(door: Door) -> Route:
+    def entrance(door: Door) -> Enter:
+        refuse = door.refuse or _refusal
+
         async def enter(request: Request) -> Response:
             try:
-                caller = auth.caller(request.headers, request.method)
+                caller = auth.caller(request.state.headers, request.method)
                 request.state.trusted = bool(caller.person)
                 check_permission(caller, door.permission, f"{door.method} {door.path}")
                 return await door.enter(request, caller)
             except PerennialError as error:
-                return _refusal(error, request)
+                return refuse(error, request)
 
-        return Route(door.path, enter, methods=[door.method])
+        return enter
 
     return _Guarded([entrance(door) for door in doors], doors)
 
@@ -126,14 +140,21 @@ def build_app(doors: Sequence[Door], auth: Auth) -> ASGIApp:
 class _Guarded:
     """Checks what holds for every request, finds the door, and turns an unforeseen error into a record and a 500."""
 
-    def __init__(self, routes: Sequence[Route], doors: Sequence[Door]) -> None:
-        self._routes = routes
+    def __init__(self, entrances: Sequence[Enter], doors: Sequence[Door]) -> None:
         self.doors = tuple(doors)
+        # Most addresses have no variable part: looking one up costs the same however many there are.
+        self._plain: dict[str, dict[str, Enter]] = {}
+        self._routes: list[Route] = []
+        for enter, door in zip(entrances, doors, strict=True):
+            if "{" in door.path:
+                self._routes.append(Route(door.path, enter, methods=[door.method]))
+            else:
+                self._plain.setdefault(door.path, {})[door.method] = enter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        request_id = secrets.token_hex(8)
+        request_id = f"{_PROCESS}{next(_NUMBER):08x}"
         started = False
 
         async def stamped(message: Message) -> None:
@@ -141,16 +162,17 @@ class _Guarded:
             if message["type"] == "http.response.start":
                 started = True
                 told = {name for name, _ in message["headers"]}
-                extra = {"perennial-request-id": request_id} | HEADERS
-                message["headers"] += [(k.encode(), v.encode()) for k, v in extra.items() if k.encode() not in told]
+                message["headers"] += [header for header in _ENCODED if header[0] not in told]
+                message["headers"].append((b"perennial-request-id", request_id.encode()))
             await send(message)
 
         scope.setdefault("state", {})["request_id"] = request_id
         request = Request(scope, receive)
         try:
-            check_host(request.headers.get("host"))
-            check_origin(request.headers, request.method)
-            await self._enter(scope, receive, stamped)
+            headers = request.state.headers = plain_headers(scope)
+            check_host(headers.get("host"))
+            check_origin(headers, request.method)
+            await self._enter(request, scope, receive, stamped)
         except PerennialError as error:
             await _refusal(error, request)(scope, receive, stamped)
         except ClientDisconnect:
@@ -161,7 +183,16 @@ class _Guarded:
                 failure = Failure("something went wrong here; the owner's log has the details under this request id")
                 await _refusal(failure, request)(scope, receive, stamped)
 
-    async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _enter(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        plain = self._plain.get(scope["path"])
+        if plain is not None:
+            enter = plain.get("GET" if scope["method"] == "HEAD" else scope["method"])
+            if enter is None:
+                response = PlainTextResponse("Method Not Allowed", 405, {"allow": ", ".join(sorted(plain))})
+            else:
+                response = await enter(request)
+            await response(scope, receive, send)
+            return
         partial: Route | None = None
         for route in self._routes:
             match, child = route.matches(scope)
@@ -182,20 +213,27 @@ async def read_body(request: Request, limit: int) -> bytes:
         TooLarge: It does not; nothing more is read.
         Invalid: It does not arrive in time.
     """
-    too_large = TooLarge(f"the body is larger than {limit} bytes", where=request.url.path)
+    held: bytes | None = getattr(request.state, "body", None)  # another way in has looked at it
+    if held is not None:
+        return held
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limit:
-        raise too_large
+        raise _too_large(request, limit)
     body = bytearray()
     try:
         async with asyncio.timeout(RECEIPT_S):
             async for part in request.stream():
                 body += part
                 if len(body) > limit:
-                    raise too_large
+                    raise _too_large(request, limit)
     except TimeoutError as error:
         raise Invalid(f"the body did not arrive within {RECEIPT_S} s") from error
-    return bytes(body)
+    request.state.body = bytes(body)
+    return request.state.body
+
+
+def _too_large(request: Request, limit: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {limit} bytes", where=request.scope["path"])
 
 
 def _refusal(error: PerennialError, request: Request) -> Response:
@@ -210,25 +248,38 @@ def _refusal(error: PerennialError, request: Request) -> Response:
     return Response(msgspec.json.encode(told), status, headers, "application/json")
 
 
-SURFACES = ("perennial.ui.pages:doors",)  # what is served beside the operations, resolved when the owner starts
+# What is served beside the operations, resolved when the owner starts.
+SURFACES = (
+    "perennial.ui.pages:doors",
+    "perennial.api.mlflow.artifacts:doors",
+    "perennial.api.mlflow.surface:doors",
+)
 
 
 def app_of(owned: Owned, auth: Auth) -> ASGIApp:
     """Everything that the owner of this workspace serves."""
+    from perennial.api.mlflow.express import Express, express  # here: it is made of doors itself
+
     dispatcher = Dispatcher(owned.workspace, owned.records)
     doors = [*operation_doors(dispatcher), *own_doors(auth)]
     for surface in SURFACES:
         module, _, name = surface.partition(":")
         doors += getattr(import_module(module), name)(dispatcher, auth)
-    return build_app(doors, auth)
+    way = Express(owned.records)
+    return build_app([express(door, way) for door in doors], auth)
 
 
 def serve(owned: Owned, listening: socket.socket, *, tied: bool = False) -> None:
     """Answer on this socket until told to stop (SIGTERM, SIGINT; `tied`: also when the parent is gone)."""
     assert owned.lock.info is not None
-    auth = Auth(token=owned.lock.info.token, cookie=f"perennial_{owned.workspace.folder.id[:12]}")
+    auth = Auth(
+        token=owned.lock.info.token,
+        cookie=f"perennial_{owned.workspace.folder.id[:12]}",
+        require_token=owned.workspace.settings.require_token,
+    )
     config = uvicorn.Config(
         app_of(owned, auth),
+        http=Protocol,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -238,6 +289,7 @@ def serve(owned: Owned, listening: socket.socket, *, tied: bool = False) -> None
         timeout_graceful_shutdown=10,
     )
     server = uvicorn.Server(config)
+    sys.setswitchinterval(SWITCH_S)
 
     def stop() -> None:
         server.should_exit = True

@@ -7,6 +7,7 @@ the remote client follow. Anything that JSON can carry may be annotated; the res
 from __future__ import annotations
 
 import inspect
+import re
 import typing
 from collections.abc import Callable
 from functools import cache
@@ -19,10 +20,11 @@ from perennial.api.operations import OPERATIONS
 from perennial.errors import Invalid
 from perennial.workspace import SERVICES
 
-__all__ = ["Signature", "decode_request", "signature_of"]
+__all__ = ["Signature", "decode_request", "depth_exceeds", "signature_of"]
 
 _RECURSIVE = {"JSON": Any, "JSONObject": dict[str, Any]}  # msgspec cannot follow an alias that names itself
 MAX_DEPTH = 64
+_TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 class Signature(NamedTuple):
@@ -74,7 +76,7 @@ def decode_request(operation: str, body: bytes) -> dict[str, Any]:
         Invalid: Not JSON, nested too deeply, or an argument is unknown, missing or of the wrong type; names it.
     """
     request = signature_of(operation).request
-    if _depth_exceeds(body, MAX_DEPTH):
+    if depth_exceeds(body, MAX_DEPTH):
         raise Invalid(f"the JSON is nested deeper than {MAX_DEPTH} levels", where=f"request of {operation}")
     try:
         asked = msgspec.json.decode(body or b"{}", type=request)
@@ -89,9 +91,11 @@ def decode_request(operation: str, body: bytes) -> dict[str, Any]:
     return {name: getattr(asked, name) for name in request.__struct_fields__}
 
 
-def _depth_exceeds(body: bytes, limit: int) -> bool:
+def depth_exceeds(body: bytes, limit: int) -> bool:
+    """Whether the JSON in this body is nested deeper than so many levels."""
     if body.count(b"[") + body.count(b"{") <= limit:  # the usual case costs two scans at memory speed
         return False
+    body = _TEXTS.sub(b"", body)  # JSON within a text has brackets by the thousand: ten times as quick as the loop
     depth, in_string, escaped = 0, False, False
     for byte in body:
         if in_string:

@@ -11,13 +11,19 @@ from typing import Any
 
 from perennial import errors
 
-__all__ = ["NotLoggedIn", "document", "rebuilt", "retry_after_s", "status_of"]
+__all__ = ["NotLoggedIn", "NotSupported", "document", "rebuilt", "retry_after_s", "status_of"]
 
 
 class NotLoggedIn(errors.Forbidden):
     """The caller has not shown who they are, or what they showed is not valid."""
 
     code = "UNAUTHENTICATED"
+
+
+class NotSupported(errors.Failure):
+    """A protocol has this, and it lies outside of what Perennial is for."""
+
+    code = "NOT_IMPLEMENTED"
 
 
 STATUS: Mapping[type[errors.PerennialError], int] = {  # the nearest class in the tree decides
@@ -31,6 +37,7 @@ STATUS: Mapping[type[errors.PerennialError], int] = {  # the nearest class in th
     errors.LoopError: 422,
     errors.Refused: 422,
     errors.UserCodeError: 422,
+    NotSupported: 501,
     errors.Unavailable: 503,
     errors.ReadOnly: 503,
     errors.StoreError: 507,

@@ -9,11 +9,13 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from perennial import __version__
 from perennial.cli.output import common, emit
+from perennial.config import Settings
 from perennial.errors import PerennialError
 from perennial.store.workspace_folder import WorkspaceFolder
 
@@ -57,20 +59,21 @@ def _workspace(home: str | None) -> Iterator[Finding]:
     from perennial.api.connect import find_folder
 
     try:
-        folder, _ = find_folder(home)
+        folder, settings = find_folder(home)
     except PerennialError as error:
         yield Finding("workspace", "bad", error.what, error.remedy)
         return
     yield Finding("workspace", "ok", f"{folder.root}, id {folder.id}{', simulated time' if folder.simulated else ''}")
-    for look in (_disk, _permissions, _owner, _tree, _service, _records):
+    for look in (_disk, _permissions, _owner, _tree, _service):
         yield _guarded(look, folder)
+    yield _guarded(partial(_records, settings=settings), folder, name="records")
 
 
-def _guarded(look: Callable[[WorkspaceFolder], Finding], folder: WorkspaceFolder) -> Finding:
+def _guarded(look: Callable[[WorkspaceFolder], Finding], folder: WorkspaceFolder, name: str = "") -> Finding:
     try:
         return look(folder)
     except Exception as error:  # noqa: BLE001  the boundary of one look: it is the finding, and the others follow
-        return Finding(look.__name__.strip("_"), "bad", f"{type(error).__name__}: {error}".splitlines()[0])
+        return Finding(name or look.__name__.strip("_"), "bad", f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 def _disk(folder: WorkspaceFolder) -> Finding:
@@ -136,14 +139,15 @@ def _service(folder: WorkspaceFolder) -> Finding:
     return Finding("predictions", "note" if status.dropped else "ok", f"revision {status.revision} runs; {counts}")
 
 
-def _records(folder: WorkspaceFolder) -> Finding:
+def _records(folder: WorkspaceFolder, settings: Settings) -> Finding:
+    from perennial.store.database import database_url
     from perennial.store.events import Events
     from perennial.store.records import Records
     from perennial.store.schema import head, revision_of
 
-    if not folder.records.exists():
+    if not settings.records and not folder.records.exists():
         return Finding("records", "ok", "none yet")
-    with Records.open(folder.records_url, read_only=True) as records:
+    with Records.open(database_url(settings.records, folder.records), read_only=True) as records:
         revision, events = records.read(revision_of), Events(records).head()
     if revision != head():
         remedy = (
@@ -158,7 +162,7 @@ def _records(folder: WorkspaceFolder) -> Finding:
 def _settings() -> Iterable[dict[str, Any]]:
     from dataclasses import fields
 
-    from perennial.config import read_settings
+    from perennial.config import read_settings, without_password
 
     settings = read_settings(Path.cwd(), os.environ)
     for item in fields(settings):
@@ -166,7 +170,7 @@ def _settings() -> Iterable[dict[str, Any]]:
             origin = settings.origin.get(item.name, "default")
             yield {
                 "name": item.name,
-                "value": getattr(settings, item.name),
+                "value": without_password(getattr(settings, item.name)),
                 "unit": item.metadata["unit"],
                 "origin": origin,
             }

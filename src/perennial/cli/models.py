@@ -13,7 +13,20 @@ from perennial.cli.verbs import Verbs
 __all__ = ["arguments"]
 
 COLUMNS = {"model": "model", "state": "state", "alias": "alias", "at": "registered", "decided_by": "decided by"}
-DETAILS = ("reason", "origin", "run_id", "dataset", "dataset_version", "package", "bundle", "decided_by", "comment")
+DETAILS = (
+    "reason",
+    "description",
+    "origin",
+    "run_id",
+    "dataset",
+    "dataset_version",
+    "package",
+    "source",
+    "model_id",
+    "bundle",
+    "decided_by",
+    "comment",
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

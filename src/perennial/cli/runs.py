@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from perennial.cli.output import emit, moment, table
+from perennial.cli.runs_import import add_import
 from perennial.cli.verbs import Verbs
 
 __all__ = ["arguments"]
@@ -20,6 +21,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("loop", nargs="?", help="of one loop")
     listing.add_argument("--limit", type=int, default=50, help="how many (default: 50)")
     verbs.add("show", show, "one run with its steps, parameters and metrics").add_argument("run_id", metavar="RUN")
+    verbs.add("unsent", show_unsent, "what was logged here and has not arrived yet")
+    verbs.add("send", send, "send what processes that are gone could not send")
+    add_import(verbs)
     logs = verbs.add("log", show_log, "what the steps of a run printed and, if one failed, its traceback")
     logs.add_argument("run_id", metavar="RUN")
 
@@ -54,6 +58,46 @@ def show_log(options: argparse.Namespace) -> int:
     logs = [{"step": step["name"], "log": objects.get(step["log"]).decode() if step["log"] else ""} for step in steps]
     emit(options, logs, (line for log in logs for line in (f"{log['step']}:", *_indented(log["log"]))))
     return 0
+
+
+def show_unsent(options: argparse.Namespace) -> int:
+    import msgspec
+
+    from perennial.api.connect import find_folder
+    from perennial.store.files import LocalFiles
+    from perennial.tracking.left import unsent
+
+    folder, _ = find_folder(options.home)
+    told: dict[str, Any] = msgspec.to_builtins(unsent(folder.spool, LocalFiles()))
+    emit(options, told, _unsent_lines(told))
+    return 0
+
+
+def send(options: argparse.Namespace) -> int:
+    import msgspec
+
+    from perennial.api import connect
+
+    connect.find_folder(options.home)  # there must be a workspace; none is made here
+    with connect.open(options.home, origin="cli") as ws:
+        done = ws.runs.send_left()
+    lines = [f"{done.spools} spools sent: {done.stored} points stored, {done.refused} refused and set aside"]
+    lines += [f"{done.live} spools are left to their processes, which go on"] if done.live else []
+    lines += [f"{done.waiting} spools wait: {done.problem}"] if done.waiting else []
+    emit(options, msgspec.to_builtins(done), lines)
+    return 1 if done.waiting else 0
+
+
+def _unsent_lines(told: dict[str, Any]) -> Iterable[str]:
+    columns = {"run_id": "run", "is_live": "goes on", "received": "received", "stored": "stored", "refused": "refused"}
+    columns |= {"dropped": "dropped", "pending": "pending", "damaged_bytes": "damaged bytes"}
+    if not told["spools"] and not told["refused_files"]:
+        yield "everything has arrived"
+    if told["spools"]:
+        yield from table(told["spools"], columns)
+        parts = " + ".join(f"{told[name]} {name}" for name in ("stored", "refused", "dropped", "pending"))
+        yield f"{told['received']} received = {parts}"
+    yield from (f"refused, with the reasons: {path}" for path in told["refused_files"])
 
 
 def _indented(text: str) -> Iterable[str]:

@@ -22,13 +22,15 @@ def run(options: argparse.Namespace) -> int:
     import msgspec
 
     from perennial.api.connect import find_folder
+    from perennial.store.database import database_url
     from perennial.store.objects import ObjectStore
     from perennial.store.records import Records
     from perennial.store.verify import verify
 
-    folder, _ = find_folder(options.home)
+    folder, settings = find_folder(options.home)
     # Beside the owner, not through it: reading everything must not keep the workspace from working.
-    with progress("reading everything"), Records.open(folder.records_url, read_only=True) as records:
+    url = database_url(settings.records, folder.records)
+    with progress("reading everything"), Records.open(url, read_only=True) as records:
         found = verify(records, ObjectStore(folder.objects))
     emit(options, {"sound": found.is_sound, **msgspec.to_builtins(found)}, _lines(found))
     return 0 if found.is_sound else 1

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from perennial.deploy.records import endpoints, rollouts, serving
 from perennial.errors import Conflict, Invalid, NotFound, Refused
 from perennial.registry.records import versions
-from perennial.registry.versions import point
+from perennial.registry.versions import no_package, point
 from perennial.serve.spec import Arm, EndpointSpec, Spec, read_spec
 from perennial.store.files import LocalFiles
 from perennial.store.objects import ObjectStore
@@ -100,19 +100,23 @@ class Endpoints:
         deploy although the endpoint is pinned, or in place of a rollout that is under way, which is then superseded.
 
         Raises:
-            Refused: The version is not approved.
+            Refused: The version is not approved, or is one that a client registered and has no package.
             Conflict: Another rollout is under way, or the endpoint is pinned.
         """
 
         def change(tx: Transaction) -> Rollout:
-            approved = tx.connection.execute(
-                sa.select(versions.c.state).where(versions.c.name == name, versions.c.version == version)
-            ).scalar_one_or_none()
-            if approved is None:
+            found = tx.connection.execute(
+                sa.select(versions.c.state, versions.c.package).where(
+                    versions.c.name == name, versions.c.version == version, versions.c.removed.is_(None)
+                )
+            ).one_or_none()
+            if found is None:
                 raise NotFound(f"there is no model {name} version {version}", remedy="perennial models list")
-            if approved != "approved":
+            if found.package is None:
+                raise no_package(name, version)
+            if found.state != "approved":
                 raise Refused(
-                    f"{name} version {version} is {approved}, not approved",
+                    f"{name} version {version} is {found.state}, not approved",
                     remedy=f"perennial approve {name}@{version}",
                 )
             row = tx.connection.execute(sa.select(endpoints).where(endpoints.c.name == name)).first()

@@ -1,4 +1,4 @@
-"""Tables of the registry: versions that never change their content, and the names that point at them."""
+"""Tables of the registry: models, versions that never change their content, and the names that point at them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perennial.store.tables import digest_column, metadata
 from perennial.tracking.records import bundle_files
 from perennial.types import Digest
 
-__all__ = ["aliases", "versions"]
+__all__ = ["aliases", "model_tags", "models", "version_tags", "versions"]
 
 
 class _Evaluation(msgspec.Struct):
@@ -29,12 +29,33 @@ def _answers(evaluation: bytes, _get: Callable[[Digest], bytes]) -> Iterable[Dig
     return [answers] if answers else []
 
 
+# `last` is the highest number that was ever given: numbers are not used again.
+models = sa.Table(
+    "models",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("updated", sa.BigInteger, nullable=False),
+    sa.Column("last", sa.Integer, nullable=False),
+)
+
+model_tags = sa.Table(
+    "model_tags",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+# A version has a `package`, or only a `source` where a client registered files that nobody has looked at: it is
+# *unreviewed* then. `storage` is where the source's files lie; `removed` is when a client deleted it.
 versions = sa.Table(
     "model_versions",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
-    digest_column("package", expand=_package_files, nullable=False),
+    digest_column("package", expand=_package_files),
     sa.Column("origin", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("run_id", sa.Text),
@@ -50,9 +71,26 @@ versions = sa.Table(
     sa.Column("decided_by", sa.Text),
     sa.Column("decided_at", sa.BigInteger),
     sa.Column("comment", sa.Text),
+    sa.Column("source", sa.Text),
+    sa.Column("storage", sa.Text),
+    sa.Column("model_id", sa.Text),
+    sa.Column("run_link", sa.Text),
+    sa.Column("description", sa.Text, nullable=False, server_default=""),
+    sa.Column("stage", sa.Text, nullable=False, server_default="None"),
+    sa.Column("updated", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("removed", sa.BigInteger),
 )
-sa.Index("model_versions_by_run", versions.c.name, versions.c.run_id, unique=True)
+sa.Index("model_versions_by_run", versions.c.name, versions.c.run_id)
 sa.Index("model_versions_by_package", versions.c.package)
+
+version_tags = sa.Table(
+    "model_version_tags",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
 
 aliases = sa.Table(
     "model_aliases",

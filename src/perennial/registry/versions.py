@@ -3,6 +3,9 @@
 A version is written once; afterwards only its state moves, each move by a named person or rule and with an event in
 the same transaction. The aliases `live` and `candidate` belong to the rollout (`deploy`), which moves them with
 `point` inside its own transaction; everybody else is refused.
+
+Versions that MLflow's clients register (`model_versions`) stand in the same line, *unreviewed*: they have no package,
+so they cannot be approved or deployed.
 """
 
 from __future__ import annotations
@@ -14,16 +17,18 @@ import msgspec
 import sqlalchemy as sa
 
 from perennial.errors import Conflict, Forbidden, Invalid, NotFound, Refused
+from perennial.registry.names import RESERVED_ALIASES
+from perennial.registry.numbering import next_version
 from perennial.registry.records import aliases, versions
 from perennial.store.actor import current_actor
 from perennial.store.records import Records, Transaction
+from perennial.types import Digest
 
-__all__ = ["RESERVED_ALIASES", "ModelVersion", "Models", "Verdict", "point"]
+__all__ = ["RESERVED_ALIASES", "ModelVersion", "Models", "Verdict", "no_package", "package_of", "point"]
 
-RESERVED_ALIASES = frozenset({"live", "candidate"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
-State = Literal["candidate", "refused", "approved", "rejected"]
+State = Literal["candidate", "refused", "approved", "rejected", "unreviewed"]
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,12 +45,13 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a model: what it is made of, how it came about and who let it pass.
 
     `package`, `bundle`, `declaration` and `evaluation` are object digests; `trained_until` is the newest moment in its
-    training data, in microseconds; `at` is when it was registered.
+    training data, in microseconds; `at` is when it was registered. A version that a client registered has no package
+    but a `source`, and `storage`, where its files lie; `stage` is what clients moved it to.
     """
 
     name: str
     version: int
-    package: str
+    package: str | None
     origin: str
     state: State
     run_id: str | None
@@ -61,6 +67,13 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     decided_by: str | None
     decided_at: int | None
     comment: str | None
+    source: str | None = None
+    storage: str | None = None
+    model_id: str | None = None
+    run_link: str | None = None
+    description: str = ""
+    stage: str = "None"
+    updated: int = 0
 
 
 class Models:
@@ -101,19 +114,18 @@ class Models:
             if run_id is not None:
                 row = (
                     tx.connection.execute(
-                        sa.select(versions).where(versions.c.name == name, versions.c.run_id == run_id)
+                        sa.select(versions).where(
+                            versions.c.name == name, versions.c.run_id == run_id, versions.c.package.is_not(None)
+                        )
                     )
                     .mappings()
                     .first()
                 )
                 if row is not None:
                     return _version(row)
-            last = tx.connection.execute(
-                sa.select(sa.func.max(versions.c.version)).where(versions.c.name == name)
-            ).scalar_one_or_none()
             version = ModelVersion(
                 name=name,
-                version=(last or 0) + 1,
+                version=next_version(tx, name),
                 package=package,
                 origin=origin,
                 state=state,
@@ -130,6 +142,7 @@ class Models:
                 decided_by=None,
                 decided_at=None,
                 comment=None,
+                updated=tx.now,
             )
             row_values = msgspec.structs.asdict(version) | {"verdicts": msgspec.json.encode(found).decode()}
             tx.connection.execute(sa.insert(versions).values(**row_values))
@@ -147,7 +160,7 @@ class Models:
         """Let a candidate pass, in the name of the acting person.
 
         Raises:
-            Refused: A requirement failed; the verdicts say which.
+            Refused: A requirement failed, the verdicts say which; or a client registered it, so it has no package.
             Conflict: It was rejected before.
         """
         return self._decide(name, version, "approved", current_actor().person, comment)
@@ -164,6 +177,7 @@ class Models:
         """Refuse a candidate, in the name of the acting person.
 
         Raises:
+            Refused: A client registered it: it has no package that could be decided on.
             Conflict: It was approved or failed its requirements before.
         """
         return self._decide(name, version, "rejected", current_actor().person, comment)
@@ -182,7 +196,7 @@ class Models:
 
     def list(self, *, name: str | None = None, state: str | None = None) -> list[ModelVersion]:
         """Versions, oldest first; all models' when no name is given."""
-        query = sa.select(versions).order_by(versions.c.name, versions.c.version)
+        query = sa.select(versions).where(versions.c.removed.is_(None)).order_by(versions.c.name, versions.c.version)
         if name is not None:
             query = query.where(versions.c.name == name)
         if state is not None:
@@ -249,6 +263,7 @@ class Models:
     ) -> ModelVersion:
         def change(tx: Transaction) -> ModelVersion:
             current = _find(tx.connection, name, version, None)
+            package_of(current)
             if current.origin == "imported" and not may_be_imported:
                 raise Forbidden(
                     f"{name} version {version} was imported, so a person must vouch for its code",
@@ -273,12 +288,33 @@ class Models:
             tx.connection.execute(
                 sa.update(versions)
                 .where(versions.c.name == name, versions.c.version == version)
-                .values(state=state, decided_by=who, decided_at=tx.now, comment=comment)
+                .values(state=state, decided_by=who, decided_at=tx.now, comment=comment, updated=tx.now)
             )
             tx.event(f"model.{state}", f"model/{name}/{version}", {"by": who, "comment": comment})
             return _find(tx.connection, name, version, None)
 
         return self._records.write(change)
+
+
+def package_of(version: ModelVersion) -> Digest:
+    """The package of a version.
+
+    Raises:
+        Refused: A client registered it, and it has none.
+    """
+    if version.package is None:
+        raise no_package(version.name, version.version)
+    return Digest(version.package)
+
+
+def no_package(name: str, version: int) -> Refused:
+    """Why nothing can be done with a version that only names files."""
+    return Refused(
+        f"{name} version {version} is unreviewed: a client registered it, and it has no package that could be tested "
+        "and served",
+        remedy=f"download its model (mlflow artifacts download -u models:/{name}/{version} -d FOLDER), then bring it "
+        f"in with some rows of input: perennial deploy FOLDER/model.pkl --name {name} --sample ROWS.parquet",
+    )
 
 
 def point(tx: Transaction, name: str, alias: str, version: int | None) -> None:
@@ -299,7 +335,7 @@ def _aliases(connection: sa.Connection, name: str) -> dict[str, int]:
 
 
 def _find(connection: sa.Connection, name: str, version: int | None, alias: str | None) -> ModelVersion:
-    query = sa.select(versions).where(versions.c.name == name)
+    query = sa.select(versions).where(versions.c.name == name, versions.c.removed.is_(None))
     if alias is not None:
         chosen = sa.select(aliases.c.version).where(aliases.c.name == name, aliases.c.alias == alias)
         query = query.where(versions.c.version == chosen.scalar_subquery())
@@ -314,5 +350,6 @@ def _find(connection: sa.Connection, name: str, version: int | None, alias: str 
 
 def _version(row: sa.RowMapping) -> ModelVersion:
     values: dict[str, Any] = dict(row)
+    del values["removed"]
     values["verdicts"] = msgspec.json.decode(values["verdicts"], type=list[Verdict])
     return ModelVersion(**values)

@@ -20,7 +20,7 @@ from perennial.evaluate.evaluation import Evaluation, HeldOut, evaluate
 from perennial.evaluate.requirements import Case, check_requirements
 from perennial.loop.declaration import Declaration
 from perennial.models.package import Predictor, checkout
-from perennial.registry.versions import ModelVersion, Verdict
+from perennial.registry.versions import ModelVersion, Verdict, package_of
 from perennial.renew.fitting import Fitted
 from perennial.renew.rooms import Rooms
 from perennial.types import Digest
@@ -85,9 +85,10 @@ def _live(
         live = rooms.models.get(name=declaration.name, alias="live")
     except NotFound:
         return None, None, None
-    if not rooms.models.is_trusted(package=live.package):
+    package = package_of(live)
+    if not rooms.models.is_trusted(package=package):
         return live, None, None
-    folder = checkout(Digest(live.package), rooms.objects, rooms.folder.serving_cache)
+    folder = checkout(package, rooms.objects, rooms.folder.serving_cache)
     predictor = Predictor.load(folder)
     fresh = _fresh(rooms, declaration, fitted, live)
     needed = [field.name for field in predictor.signature.inputs if field.required]

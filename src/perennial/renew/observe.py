@@ -23,10 +23,11 @@ from perennial.models.signature import Signature
 from perennial.monitor.findings import Finding, NewFinding
 from perennial.monitor.watch import LossReference, Shift, detect_drop, find_shift, loss_reference
 from perennial.monitor.windows import closed_windows
+from perennial.registry.versions import package_of
 from perennial.renew.policy import Harm
 from perennial.renew.rooms import Rooms
 from perennial.serve.frames import first_id, moment_of
-from perennial.types import Digest, Micros
+from perennial.types import Micros
 
 __all__ = ["DueStep", "Observer", "losses_of"]
 
@@ -293,7 +294,7 @@ class Observer:
 
     def _file(self, path: str) -> bytes:
         version = self._rooms.models.get(name=self.endpoint.name, version=self._live)
-        manifest = read_manifest(self._rooms.objects.get(Digest(version.package)))
+        manifest = read_manifest(self._rooms.objects.get(package_of(version)))
         return self._rooms.objects.get(manifest.files[path][0])
 
 

@@ -20,6 +20,7 @@ from perennial.pipeline.bundle import Bundle
 from perennial.pipeline.execute import Cached, StepOutcome
 from perennial.pipeline.values import Value
 from perennial.renew.rooms import Rooms
+from perennial.tracking.about import PROCESS_TAG
 from perennial.tracking.environment import environment_text
 from perennial.tracking.git import git_state
 from perennial.tracking.process import process_lives, process_name
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["PLAN_TAG", "Recorder"]
 
 PLAN_TAG = "plan"  # names everything that the result depends on: the same again needs no new run
-
-PROCESS_TAG = "process"
 
 
 class Recorder:
@@ -55,7 +54,10 @@ class Recorder:
 
     @contextmanager
     def run(self, bundle: Bundle, project: Path, reason: str, kind: str) -> Generator[None]:
-        """The run lasts as long as the block; an error in it is recorded and goes on."""
+        """The run lasts as long as the block, where it is the current one; an error in it is recorded and goes on.
+
+        What a step logs to it is kept also in a turn in which nothing else is new.
+        """
 
         def start() -> None:
             self._close_abandoned()
@@ -77,12 +79,13 @@ class Recorder:
 
         self._start = start
         try:
-            yield
+            with self._rooms.runs.attach(run_id=self.run_id, before=self._open):
+                yield
         except BaseException as error:
             self._open()
             self._rooms.runs.finish(run_id=self.run_id, status="failed", error=str(error) or type(error).__name__)
             raise
-        if not self._is_forgotten:
+        if self._is_begun or not self._is_forgotten:
             self._open()
             self._rooms.runs.finish(run_id=self.run_id, status="finished")
 

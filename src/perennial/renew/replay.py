@@ -21,6 +21,7 @@ from perennial.loop.graph import check
 from perennial.models.package import Predictor, checkout
 from perennial.pipeline.bundle import load_bundle, materialise
 from perennial.pipeline.execute import Cached, Execution, StepOutcome
+from perennial.registry.versions import package_of
 from perennial.renew.fitting import fit_rows
 from perennial.renew.rooms import Rooms
 from perennial.types import Digest
@@ -43,8 +44,8 @@ def replay(rooms: Rooms, name: str, known_by: KnownBy) -> pl.DataFrame:
     """
     reader = PredictionReader(rooms.objects, rooms.predictions)
     rows = reader.predictions(endpoint=name).filter(pl.col("label_value").is_not_null()).sort("at", "id")
-    first = rooms.models.get(name=name, version=1)
-    never = Predictor.load(checkout(Digest(first.package), rooms.objects, rooms.folder.serving_cache))
+    first = next(version for version in rooms.models.list(name=name) if version.package is not None)
+    never = Predictor.load(checkout(package_of(first), rooms.objects, rooms.folder.serving_cache))
     inputs = reader.inputs(rows, never.signature).select(_asked(never))
     years = [datetime.fromtimestamp(at / 1e6, UTC).year for at in rows["at"]]
     yearly = _yearly(rooms, name, sorted(set(years))[1:], known_by)  # in the first year the first version is new

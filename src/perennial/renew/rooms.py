@@ -16,7 +16,7 @@ from perennial.renew.retraining import Retraining
 from perennial.store.events import Events
 from perennial.store.objects import ObjectStore
 from perennial.store.workspace_folder import WorkspaceFolder
-from perennial.tracking.runs import Runs
+from perennial.tracking.here import TrackedRuns
 
 __all__ = ["Rooms"]
 
@@ -39,7 +39,7 @@ class Rooms(Protocol):
     @property
     def datasets(self) -> Datasets: ...
     @property
-    def runs(self) -> Runs: ...
+    def runs(self) -> TrackedRuns: ...
     @property
     def models(self) -> Models: ...
     @property

@@ -191,7 +191,12 @@ class _Turn:
 
     def _registered(self, run_id: str) -> ModelVersion | None:
         return next(
-            (found for found in self.rooms.models.list(name=self.declaration.name) if found.run_id == run_id), None
+            (
+                found
+                for found in self.rooms.models.list(name=self.declaration.name)
+                if found.run_id == run_id and found.package is not None
+            ),
+            None,
         )
 
     def _outcome(

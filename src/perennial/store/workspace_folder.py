@@ -82,6 +82,10 @@ class WorkspaceFolder(msgspec.Struct, frozen=True, kw_only=True):
     def tmp(self) -> Path:
         return self.root / "tmp"
 
+    @property
+    def spool(self) -> Path:
+        return self.root / "spool"
+
 
 _FOLDERS = ("objects", "serving/cache", "serving/segments", "bundles", "logs", "tmp")
 

@@ -9,106 +9,126 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from functools import cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from perennial.errors import Invalid, NotFound, TooLarge
 from perennial.store.actor import current_actor
+from perennial.store.prepared import Prepared, upserting
 from perennial.store.records import Records, Transaction
 from perennial.tracking import records as tables
+from perennial.tracking.artifacts import record
+from perennial.tracking.experiments import DEFAULT, View, experiment_of
+from perennial.tracking.loading import load_head, load_runs, run_root, step_of
+from perennial.tracking.metric_log import Entry, MetricLog, writable
+from perennial.tracking.names import (
+    MAX_ERROR,
+    MAX_KEY,
+    MAX_NAME,
+    MAX_PARAM,
+    MAX_TAG,
+    checked_key,
+    checked_pairs,
+    checked_text,
+)
+from perennial.tracking.points import Point, compact, evenly, history, picture
 from perennial.tracking.records import experiments, runs
+from perennial.tracking.run import (
+    Artifact,
+    Input,
+    MetricPoint,
+    ModelLink,
+    Run,
+    RunHead,
+    RunPage,
+    RunStatus,
+    StepRecord,
+    StepState,
+    spelled,
+)
+from perennial.tracking.search.conditions import page_token, read_token
+from perennial.tracking.search.runs import NAME_TAG, run_query
+from perennial.tracking.tree import File, below, checked
 
-__all__ = ["Artifact", "Experiment", "MetricPoint", "Run", "RunStatus", "Runs", "StepRecord"]
+if TYPE_CHECKING:
+    from perennial.tracking.chunks import Columns
 
-MAX_KEY = 250  # characters
-MAX_PARAM = 6_000
-MAX_TAG = 8_000
-MAX_NAME = 500
-MAX_PATH = 1_000
-MAX_ERROR = 10_000
+__all__ = [
+    "Artifact",
+    "DatasetSummary",
+    "HistoryPage",
+    "MetricPoint",
+    "Outline",
+    "Run",
+    "RunPage",
+    "RunStatus",
+    "Runs",
+    "StepRecord",
+    "StepState",
+    "entry_of",
+]
+
 MAX_BATCH = 1_000  # points in one call
-MAX_PARAMS = 100  # parameters or tags in one call
-MAX_PAGE = 10_000
+MAX_PAGE = 50_000  # runs or points in one answer
+MAX_EXPERIMENTS = 1_000
+MAX_OUTLINE = 10_000
 INT64 = 2**63
-_KEY = re.compile(r"[\w./\- :]+")
 
-RunStatus = Literal["running", "scheduled", "finished", "failed", "killed"]
-StepState = Literal["done", "cached", "failed"]
+_RUN_COLUMNS = [column.name for column in runs.columns]
+_NEW = Prepared(sa.insert(runs).values({name: sa.bindparam(name) for name in _RUN_COLUMNS}), _RUN_COLUMNS)
+_HEAD = Prepared(
+    sa.update(runs)
+    .where(runs.c.id == sa.bindparam("run"))
+    .values(
+        status=sa.bindparam("new_status", type_=sa.Text),
+        ended=sa.bindparam("new_ended", type_=sa.BigInteger),
+        name=sa.bindparam("new_name", type_=sa.Text),
+    ),
+    ("new_status", "new_ended", "new_name", "run"),
+)
+_PARAMS, _TAGS = upserting(tables.params), upserting(tables.tags)
+_INPUTS, _STEP = upserting(tables.inputs), upserting(tables.steps)
+_p = tables.params.c
+_PARAM = Prepared(
+    sa.select(_p.value).where(_p.run == sa.bindparam("run"), _p.key == sa.bindparam("key")), ("run", "key")
+)
+_ALL_PARAMS = Prepared(sa.select(_p.key, _p.value).where(_p.run == sa.bindparam("run")), ("run",))
+_ID = Prepared(sa.select(runs.c.experiment).where(runs.c.id == sa.bindparam("run")), ("run",))
+_EXPERIMENT = Prepared(
+    sa.select(experiments.c.lifecycle, experiments.c.name, experiments.c.artifact_location).where(
+        experiments.c.id == sa.bindparam("id", type_=sa.Integer)
+    ),
+    ("id",),
+)
 
 
-class MetricPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One value of a metric; "NaN", "Infinity" and "-Infinity" are texts, as JSON has no numbers for them."""
+class HistoryPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Points of one metric by time, step and value, as columns of one length. `at` is microseconds."""
 
     key: str
-    value: float | Literal["NaN", "Infinity", "-Infinity"]
-    step: int = 0
-    at: int
+    at: list[int]
+    step: list[int]
+    value: list[float | Literal["NaN", "Infinity", "-Infinity"]]
+    next_page_token: str | None
 
 
-class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What one step of a run did.
+class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset that runs of an experiment used, and for what."""
 
-    `output` is the stored result as its room describes it, with at least its `digest`; `cached_from` the run that made
-    it; `log` a digest; times are microseconds.
-    """
-
+    experiment: int
     name: str
-    fingerprint: str | None
-    state: StepState
-    cached_from: str | None = None
-    log: str | None = None
-    output: dict[str, Any] | None = None
-    error: str | None = None
-    started: int
-    ended: int
-
-
-class Artifact(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of a run, by digest."""
-
-    path: str
     digest: str
-    size: int
+    context: str
 
 
-class Experiment(msgspec.Struct, frozen=True, kw_only=True):
-    """What the runs of one loop, or of one MLflow experiment, are kept under."""
+class Outline(msgspec.Struct, frozen=True, kw_only=True):
+    """The outline of a metric, thin enough to draw: its lowest and highest values by step, without NaN."""
 
-    id: int
-    name: str
-    lifecycle: Literal["active", "deleted"]
-    created: int
-
-
-class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One run, with the newest value of each metric. `dataset`: name -> logical digest."""
-
-    id: str
-    loop: str
-    kind: str
-    name: str
-    person: str
-    status: RunStatus
-    lifecycle: Literal["active", "deleted"]
-    seed: int | None
-    bundle: str | None
-    git_commit: str
-    git_diff: str | None
-    environment: str | None
-    reason: str
-    error: str | None
-    started: int
-    ended: int | None
-    params: dict[str, str]
-    tags: dict[str, str]
-    metrics: dict[str, MetricPoint]
-    dataset: dict[str, str]
-    artifacts: list[Artifact]
-    steps: list[StepRecord]
+    key: str
+    step: list[int]
+    value: list[float | Literal["NaN", "Infinity", "-Infinity"]]
 
 
 class Runs:
@@ -116,79 +136,110 @@ class Runs:
 
     def __init__(self, records: Records) -> None:
         self._records = records
+        self._log = MetricLog(records)
 
     def start(
         self,
         *,
-        loop: str,
+        loop: str | None = None,
+        experiment: int | None = None,
         kind: str = "run",
         name: str = "",
         run_id: str | None = None,
+        person: str = "",
+        started: int | None = None,
         seed: int | None = None,
         bundle: str | None = None,
         git_commit: str = "",
         git_diff: str | None = None,
         environment: str | None = None,
         params: dict[str, str] | None = None,
+        tags: dict[str, str] | None = None,
         reason: str = "",
         dataset: dict[str, str] | None = None,
     ) -> Run:
-        """Begin a run of a loop; its experiment is made when it is the first.
+        """Begin a run.
 
         Args:
-            loop: The experiment's name.
+            loop: The name of its experiment, which is made when it is the first.
+            experiment: The number of its experiment instead; without both, the default one.
             kind: What for, for example "run" or "retrain".
             name: For people; made up from the id when empty.
             run_id: To begin a certain run, again too: what it had logged is kept.
+            person: Who runs it; by default who asks.
+            started: When it began, in microseconds; by default now.
             seed: Of random draws.
             bundle: Digest of the code.
             git_commit: Of the project, empty without git.
             git_diff: Digest of what was not committed.
             environment: Digest of the list of installed packages.
             params: Parameters.
+            tags: Tags.
             reason: Why it runs.
             dataset: Name -> logical digest of the data it uses.
 
         Raises:
-            Invalid: A name, parameter or digest that cannot be stored; names it.
+            NotFound: There is no such experiment.
+            Invalid: It is deleted, or a name, parameter or digest cannot be stored; names it.
         """
-        _text("loop", loop, MAX_NAME)
-        _text("reason", reason, MAX_ERROR, empty=True)
+        checked_text("reason", reason, MAX_ERROR, empty=True)
+        given = checked_pairs("tags", {k: v for k, v in (tags or {}).items() if k != NAME_TAG}, MAX_TAG)
+        name = checked_text("run_name", name or (tags or {}).get(NAME_TAG, ""), MAX_TAG, empty=True)
+        checked_text("kind", kind, MAX_KEY)
+        checked_text("user_id", person, MAX_NAME, empty=True)
 
         def change(tx: Transaction) -> Run:
-            experiment = _experiment(tx, loop)
+            number, of, location = _experiment(tx, loop, experiment)
             run = run_id or tx.new_id()
-            row = tx.connection.execute(sa.select(runs).where(runs.c.id == run)).first()
-            if row is None:
-                tx.connection.execute(
-                    sa.insert(runs).values(
-                        id=_run_id(run),
-                        experiment=experiment,
-                        kind=_text("kind", kind, MAX_KEY),
-                        name=_text("name", name or f"{loop}-{run[:8]}", MAX_NAME),
-                        person=current_actor().person,
-                        status="running",
-                        lifecycle="active",
-                        seed=seed,
-                        bundle=bundle,
-                        git_commit=git_commit,
-                        git_diff=git_diff,
-                        environment=environment,
-                        reason=reason,
-                        started=tx.now,
-                    )
-                )
+            is_new = _ID.row(tx.connection, run) is None
+            head = RunHead(
+                id=_checked_id(run) if is_new else run,
+                experiment=number,
+                loop=of,
+                kind=kind,
+                name=name or f"{loop or 'run'}-{run[:8]}",
+                person=person or current_actor().person,
+                status="running",
+                lifecycle="active",
+                seed=seed,
+                bundle=bundle,
+                git_commit=git_commit,
+                git_diff=git_diff,
+                environment=environment,
+                reason=reason,
+                error=None,
+                started=tx.now if started is None else started,
+                ended=None,
+                artifact_uri=run_root(number, location, run),
+            )
+            if is_new:
+                _NEW.run(tx.connection, *(getattr(head, column, None) for column in _RUN_COLUMNS))
             else:
-                tx.connection.execute(
-                    sa.update(runs).where(runs.c.id == run).values(status="running", ended=None, error=None)
-                )
+                writable(tx, run)
+                told = {"git_commit": git_commit, "git_diff": git_diff, "environment": environment}
+                later = {key: value for key, value in told.items() if value}  # found out beside the run
+                values = {"status": "running", "ended": None, "error": None, **later}
+                tx.connection.execute(sa.update(runs).where(runs.c.id == run).values(values))
             _put_params(tx, run, params or {})
+            _TAGS.many(tx.connection, [(run, key, value) for key, value in given])
             rows = [
-                {"run": run, "dataset": _text("dataset", key, MAX_NAME), "digest": digest, "context": ""}
-                for key, digest in (dataset or {}).items()
+                (run, checked_text("dataset", key, MAX_NAME), digest, "", position)
+                for position, (key, digest) in enumerate((dataset or {}).items())
             ]
-            _upsert(tx, tables.inputs, rows)
-            return _get(tx.connection, run)
+            _INPUTS.many(tx.connection, rows)
+            if not is_new:
+                return _get(tx.connection, run, whole=True)
+            return Run(  # what is stored, without reading it back
+                **msgspec.structs.asdict(head),
+                params=dict(sorted((params or {}).items())),
+                tags=dict(sorted(given)),
+                metrics={},
+                dataset=dict(sorted((dataset or {}).items())),
+                inputs=[Input(name=key, digest=digest) for key, digest in sorted((dataset or {}).items())],
+                models=[],
+                artifacts=[],
+                steps=[],
+            )
 
         return self._records.write(change)
 
@@ -201,22 +252,41 @@ class Runs:
         """
 
         def change(tx: Transaction) -> None:
-            _writable(tx, run_id)
+            writable(tx, run_id)
             _put_params(tx, run_id, params)
 
         self._records.write(change)
 
     def set_tags(self, *, run_id: str, tags: dict[str, str]) -> None:
-        """Set tags; a tag that is there is replaced.
+        """Set tags; a tag that is there is replaced. `mlflow.runName` is the run's name.
 
         Raises:
             Invalid: A key or value cannot be stored. NotFound: There is no such run.
         """
-        rows = _pairs("tags", run_id, tags, MAX_TAG)
+        pairs = checked_pairs("tags", tags, MAX_TAG)
 
         def change(tx: Transaction) -> None:
-            _writable(tx, run_id)
-            _upsert(tx, tables.tags, rows)
+            writable(tx, run_id)
+            _put_tags(tx, run_id, pairs)
+
+        self._records.write(change)
+
+    def delete_tag(self, *, run_id: str, key: str) -> None:
+        """Take a tag away.
+
+        Raises:
+            NotFound: There is no such run or tag.
+        """
+        table = tables.tags.c
+
+        def change(tx: Transaction) -> None:
+            writable(tx, run_id)
+            if key == NAME_TAG:
+                tx.connection.execute(sa.update(runs).where(runs.c.id == run_id).values(name=""))
+                return
+            done = tx.connection.execute(sa.delete(tables.tags).where(table.run == run_id, table.key == key))
+            if not done.rowcount:
+                raise NotFound(f"No tag with name: {key} in run with id {run_id}")
 
         self._records.write(change)
 
@@ -227,22 +297,24 @@ class Runs:
             Invalid: A key, step or time cannot be stored; nothing is logged then.
             TooLarge: More than 1,000 points in one call. NotFound: There is no such run.
         """
-        if len(metrics) > MAX_BATCH:
-            raise TooLarge(f"{len(metrics)} points in one call", remedy=f"send at most {MAX_BATCH} at a time")
-        rows = [_point(run_id, f"metrics[{i}]", point) for i, point in enumerate(metrics)]
+        self._log.write(entry_of(run_id, metrics))
+
+    def log_batch(
+        self, *, run_id: str, metrics: list[MetricPoint], params: dict[str, str], tags: dict[str, str]
+    ) -> None:
+        """Log metrics, parameters and tags, all or none.
+
+        Raises:
+            Invalid: As for each of them. TooLarge: More than 1,000 points, or 100 parameters or tags.
+            NotFound: There is no such run.
+        """
+        entry, pairs = entry_of(run_id, metrics), checked_pairs("tags", tags, MAX_TAG)
 
         def change(tx: Transaction) -> None:
-            _writable(tx, run_id)
-            _upsert(tx, tables.metrics, rows)
-            latest = tables.metrics_latest
-            known = tx.connection.execute(
-                sa.select(latest).where(latest.c.run == run_id, latest.c.key.in_({row["key"] for row in rows}))
-            )
-            best: dict[str, dict[str, Any]] = {}
-            for row in [*(dict(found) for found in known.mappings()), *rows]:
-                if row["key"] not in best or _rank(row) > _rank(best[row["key"]]):
-                    best[row["key"]] = row
-            _upsert(tx, latest, list(best.values()))
+            writable(tx, run_id)
+            _put_params(tx, run_id, params)
+            _put_tags(tx, run_id, pairs)
+            self._log.within(tx, [entry])
 
         self._records.write(change)
 
@@ -256,18 +328,17 @@ class Runs:
             size: In bytes.
 
         Raises:
-            Invalid: The path leads elsewhere. NotFound: There is no such run.
+            Invalid: The path leads elsewhere, or the run's files lie in a store of the client's.
+            NotFound: There is no such run.
         """
-        _text("path", path, MAX_PATH)
-        if path != "/".join(part for part in path.split("/") if part not in ("", ".", "..")) or set(path) & set("\\:%"):
-            raise Invalid(
-                f"{path!r} cannot be the path of an artifact", remedy="use a relative path such as plots/roc.svg"
-            )
-        row = {"run": run_id, "path": path, "digest": digest, "size": size}
 
         def change(tx: Transaction) -> Artifact:
-            _writable(tx, run_id)
-            _upsert(tx, tables.artifacts, [row])
+            writable(tx, run_id)
+            root = _get(tx.connection, run_id).artifact_uri
+            folder = below(root)
+            if folder is None:
+                raise Invalid(f"the artifacts of run {run_id} lie at {root}", remedy="write the file there")
+            record(tx, File(path=checked(f"{folder}/{path}"), digest=digest, size=size))
             return Artifact(path=path, digest=digest, size=size)
 
         return self._records.write(change)
@@ -283,44 +354,112 @@ class Runs:
         row["output_digest"] = (step.output or {}).get("digest")
 
         def change(tx: Transaction) -> None:
-            _writable(tx, run_id)
-            _upsert(tx, tables.steps, [row])
+            writable(tx, run_id)
+            _STEP.many(tx.connection, [tuple(row[column.name] for column in tables.steps.columns)])
 
         self._records.write(change)
 
-    def finish(self, *, run_id: str, status: RunStatus, error: str | None = None) -> Run:
-        """End a run.
+    def finish(self, *, run_id: str, status: RunStatus, error: str | None = None, ended: int | None = None) -> Run:
+        """End a run; `ended` is in microseconds, by default now.
 
         Raises:
             NotFound: There is no such run.
         """
 
         def change(tx: Transaction) -> Run:
-            _writable(tx, run_id)
-            tx.connection.execute(
-                sa.update(runs)
-                .where(runs.c.id == run_id)
-                .values(status=status, error=error and error[:MAX_ERROR], ended=tx.now)
-            )
-            return _get(tx.connection, run_id)
+            _finish(tx, run_id, status=status, error=error and error[:MAX_ERROR], ended=ended)
+            return _get(tx.connection, run_id, whole=True)
 
         return self._records.write(change)
 
-    def get(self, *, run_id: str) -> Run:
-        """One run with everything but the history of its metrics.
+    def update(
+        self, *, run_id: str, status: RunStatus | None = None, ended: int | None = None, name: str | None = None
+    ) -> RunHead:
+        """Change a run's state, end or name; what is not given stays.
+
+        Raises:
+            NotFound: There is no such run. Invalid: It is deleted, or the name cannot be stored.
+        """
+
+        def change(tx: Transaction) -> RunHead:
+            writable(tx, run_id)
+            head = load_head(tx.connection, run_id)
+            assert head is not None
+            values: dict[str, object] = {}
+            if name:
+                values["name"] = checked_text("run_name", name, MAX_TAG)
+            if ended is not None:
+                values["ended"] = ended
+            if status is not None:
+                values["status"] = status
+                if status in ("finished", "failed", "killed"):
+                    compact(tx.connection, run_id)
+            head = msgspec.structs.replace(head, **values)
+            _HEAD.run(tx.connection, head.status, head.ended, head.name, run_id)
+            return head
+
+        return self._records.write(change)
+
+    def delete(self, *, run_id: str) -> None:
+        """Hide a run until it is restored or garbage is collected; one that is hidden already stays so.
 
         Raises:
             NotFound: There is no such run.
         """
-        return self._records.read(lambda connection: _get(connection, run_id))
+        self._move(run_id, "deleted")
+
+    def restore(self, *, run_id: str) -> None:
+        """Bring a deleted run back.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        self._move(run_id, "active")
+
+    def get(self, *, run_id: str) -> Run:
+        """One run with everything but the history of its metrics; also a deleted one.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        return self._records.read(lambda connection: _get(connection, run_id, whole=True))
 
     def list(self, *, loop: str | None = None, limit: int = 100) -> list[Run]:
-        """The newest runs, of one loop or of all."""
+        """The newest runs, of one loop or of all, with their artifacts and steps."""
         query = sa.select(runs.c.id).where(runs.c.lifecycle == "active").order_by(runs.c.started.desc(), runs.c.id)
         if loop is not None:
             query = query.join(experiments).where(experiments.c.name == loop)
         query = query.limit(max(0, min(limit, MAX_PAGE)))
-        return self._records.read(lambda connection: _load(connection, connection.scalars(query).all()))
+        return self._records.read(lambda connection: load_runs(connection, connection.scalars(query).all(), whole=True))
+
+    def search(
+        self,
+        *,
+        experiments: list[int],
+        filter: str = "",
+        order_by: Sequence[str] = (),
+        view: View = "active",
+        limit: int = 1000,
+        page_token: str = "",
+    ) -> RunPage:
+        """Runs of these experiments that a filter lets through, newest first unless ordered otherwise.
+
+        The language is MLflow's: `metrics.loss < 0.5 AND params.kind = 'a' AND tags.team ILIKE 'x%'`.
+
+        Raises:
+            Invalid: The filter, an order or the token cannot be read, or the limit is not 1 to 50,000.
+        """
+        if not 0 < limit <= MAX_PAGE:
+            raise Invalid(f"Invalid value {limit} for parameter 'max_results' supplied: it must be 1 to {MAX_PAGE}")
+        if len(experiments) > MAX_EXPERIMENTS:
+            raise Invalid(f"{len(experiments)} experiments in one search", remedy=f"at most {MAX_EXPERIMENTS}")
+
+        def query(connection: sa.Connection) -> RunPage:
+            asked, token_of = run_query(experiments, filter, order_by, view, limit, page_token, connection.dialect.name)
+            ids = connection.scalars(asked).all()
+            return RunPage(runs=load_runs(connection, ids[:limit]), next_page_token=token_of(len(ids)))
+
+        return self._records.read(query)
 
     def with_tag(self, *, loop: str, key: str, value: str) -> Run | None:
         """The newest finished run of a loop that has this tag; None when there is none."""
@@ -336,28 +475,71 @@ class Runs:
 
         def find(connection: sa.Connection) -> Run | None:
             run_id = connection.scalar(query)
-            return None if run_id is None else _get(connection, run_id)
+            return None if run_id is None else _get(connection, run_id, whole=True)
 
         return self._records.read(find)
 
-    def history(self, *, run_id: str, key: str, limit: int = MAX_PAGE) -> list[MetricPoint]:
-        """All points of one metric by time, step and value."""
-        table = tables.metrics
-        query = (
-            sa.select(table)
-            .where(table.c.run == run_id, table.c.key == key)
-            .order_by(table.c.at, table.c.step, table.c.value, table.c.special)
-            .limit(max(0, min(limit, MAX_PAGE)))
-        )
-        return self._records.read(lambda connection: [_metric(row) for row in connection.execute(query).mappings()])
+    def history(self, *, run_id: str, key: str, limit: int = 10_000, page_token: str = "") -> HistoryPage:
+        """Points of one metric by time, step and value; none for an unknown run or metric.
 
-    def experiments(self) -> list[Experiment]:
-        """All experiments, by name."""
-        columns = (experiments.c.id, experiments.c.name, experiments.c.lifecycle, experiments.c.created)
-        query = sa.select(*columns).order_by(experiments.c.name)
+        Raises:
+            Invalid: The limit is not 1 to 50,000, or the token cannot be read.
+        """
+        if not 0 < limit <= MAX_PAGE:
+            raise Invalid(f"Invalid value {limit} for parameter 'max_results' supplied: it must be 1 to {MAX_PAGE}")
+        after = Point(*_numbers(read_token(page_token, tuple[int, int, float | str]))) if page_token else None
+
+        def query(connection: sa.Connection) -> HistoryPage:
+            page = history(connection, run_id, key, limit=limit, after=after)
+            return _told(key, page.points, page.after)
+
+        return self._records.read(query)
+
+    def outline(self, *, run_id: str, key: str, points: int = 1000) -> Outline:
+        """A metric thinned for a picture: the lowest and highest value in each of `points / 2` ranges of steps.
+
+        Raises:
+            Invalid: Fewer than 2 or more than 10,000 points are asked for.
+        """
+        if not 2 <= points <= MAX_OUTLINE:
+            raise Invalid(f"an outline has 2 to {MAX_OUTLINE} points, not {points}")
+
+        def query(connection: sa.Connection) -> Outline:
+            thin = picture(connection, run_id, key, points=points)
+            return Outline(key=key, step=thin.step.tolist(), value=[spelled(value) for value in thin.value.tolist()])
+
+        return self._records.read(query)
+
+    def thinned(
+        self,
+        *,
+        run_id: str,
+        key: str,
+        points: int,
+        first_step: int | None = None,
+        last_step: int | None = None,
+    ) -> HistoryPage:
+        """A metric between two steps, both included, thinned to `points` evenly chosen ones with the first and last.
+
+        Raises:
+            Invalid: Fewer than 1 or more than 10,000 points are asked for.
+        """
+        if not 1 <= points <= MAX_OUTLINE:
+            raise Invalid(f"1 to {MAX_OUTLINE} points can be asked for, not {points}")
+        first = -INT64 if first_step is None else first_step
+        last = INT64 - 1 if last_step is None else last_step
         return self._records.read(
-            lambda connection: [Experiment(**dict(row)) for row in connection.execute(query).mappings()]
+            lambda connection: _told(key, evenly(connection, run_id, key, first, last, points), None)
         )
+
+    def datasets(self, *, experiments: list[int]) -> list[DatasetSummary]:
+        """Datasets that runs of these experiments used, each with what for, at most 1,000."""
+        from perennial.tracking.inputs import dataset_summaries
+
+        return [
+            DatasetSummary(experiment=number, name=name, digest=digest, context=context)
+            for number, name, digest, context in dataset_summaries(self._records, experiments)
+        ]
 
     def cached_step(self, *, fingerprint: str) -> StepRecord | None:
         """The newest step that was run with this fingerprint; its `cached_from` names the run that did it."""
@@ -370,162 +552,134 @@ class Runs:
         )
 
         def find(connection: sa.Connection) -> StepRecord | None:
-            row = connection.execute(query).mappings().first()
-            return None if row is None else msgspec.structs.replace(_step(row), cached_from=row["run"])
+            row = connection.execute(query).first()
+            return None if row is None else msgspec.structs.replace(step_of(row), cached_from=row.run)
 
         return self._records.read(find)
 
+    def log_inputs(self, *, run_id: str, datasets: list[Input], models: list[ModelLink] | None = None) -> None:
+        """Tell which data a run used, and which models it read or made. A dataset's first tags in a run are kept.
 
-def _experiment(tx: Transaction, name: str) -> int:
-    found = tx.connection.execute(sa.select(experiments.c.id).where(experiments.c.name == name)).scalar()
-    if found is not None:
-        return found
-    values = {"name": name, "lifecycle": "active", "created": tx.now, "updated": tx.now}
-    return tx.connection.execute(sa.insert(experiments).values(**values).returning(experiments.c.id)).scalar_one()
+        Raises:
+            NotFound: There is no such run. Invalid: It is deleted, or a text is too long.
+        """
+        from perennial.tracking.inputs import put_inputs
+
+        def change(tx: Transaction) -> None:
+            put_inputs(tx, run_id, writable(tx, run_id), datasets, models or [])
+
+        self._records.write(change)
+
+    def _move(self, run_id: str, lifecycle: str) -> None:
+        def change(tx: Transaction) -> None:
+            deleted = tx.now if lifecycle == "deleted" else None
+            done = tx.connection.execute(
+                sa.update(runs).where(runs.c.id == run_id).values(lifecycle=lifecycle, deleted=deleted)
+            )
+            if not done.rowcount:
+                raise NotFound(f"Run with id={run_id} not found", remedy="perennial runs list")
+
+        self._records.write(change)
 
 
-def _writable(tx: Transaction, run_id: str) -> None:
-    state = tx.connection.execute(sa.select(runs.c.lifecycle).where(runs.c.id == run_id)).scalar()
-    if state is None:
-        raise NotFound(f"there is no run {run_id}", remedy="perennial runs list")
-    if state != "active":
-        raise Invalid(f"run {run_id} is deleted", remedy="restore it first")
+def entry_of(run_id: str, metrics: Sequence[MetricPoint]) -> Entry:
+    """Points as they are stored.
+
+    Raises:
+        Invalid: A key, step or time cannot be stored; names it.
+        TooLarge: They are more than 1,000.
+    """
+    if len(metrics) > MAX_BATCH:
+        raise TooLarge(f"{len(metrics)} points in one call", remedy=f"send at most {MAX_BATCH} at a time")
+    points: dict[str, list[Point]] = {}
+    for number, point in enumerate(metrics):
+        held = points.get(point.key)
+        if held is None:
+            held = points[checked_key(point.key, f"metrics[{number}].key")] = []
+        if not (-INT64 <= point.step < INT64 and 0 <= point.at < INT64):
+            raise Invalid(
+                f"metrics[{number}]: step and at must be whole numbers of 64 bits, at not negative",
+            )
+        held.append(Point(point.at, point.step, float(point.value)))
+    return Entry(run_id, points)
+
+
+def _experiment(tx: Transaction, loop: str | None, number: int | None) -> tuple[int, str, str]:
+    """Number, name and artifact location of the experiment that is asked for."""
+    number = experiment_of(tx, loop) if loop is not None else DEFAULT if number is None else number
+    found = _EXPERIMENT.row(tx.connection, number)
+    if found is None:
+        raise NotFound(f"No Experiment with id={number} exists")
+    if found[0] != "active":
+        raise Invalid(f"The experiment {number} must be in the 'active' state. Current state is {found[0]}.")
+    return number, found[1], found[2]
 
 
 def _put_params(tx: Transaction, run_id: str, given: dict[str, str]) -> None:
-    table = tables.params
-    rows = _pairs("params", run_id, given, MAX_PARAM)
-    known = {
-        row.key: row.value
-        for row in tx.connection.execute(sa.select(table).where(table.c.run == run_id, table.c.key.in_(given)))
-    }
-    for row in rows:
-        if known.get(row["key"], row["value"]) != row["value"]:
+    pairs = checked_pairs("params", given, MAX_PARAM)
+    known = dict(_ALL_PARAMS.rows(tx.connection, run_id) if len(pairs) > 2 else _some_params(tx, run_id, pairs))
+    for key, value in pairs:
+        if known.get(key, value) != value:
             raise Invalid(
-                f"parameter {row['key']!r} of run {run_id} is {known[row['key']]!r} already",
+                "Changing param values is not allowed. "
+                f"Param with key='{key}' was already logged with value='{known[key]}' for run ID='{run_id}'. "
+                f"Attempted logging new value '{value}'.",
                 remedy="parameters are written once; use a tag for what changes",
             )
-    _upsert(tx, table, rows)
+    _PARAMS.many(tx.connection, [(run_id, key, value) for key, value in pairs])
 
 
-def _upsert(tx: Transaction, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    """Insert rows; those whose key is there replace what is not part of the key."""
-    if rows:
-        tx.connection.execute(_upserting(table, tx.connection.dialect.name), rows)
+def _some_params(tx: Transaction, run_id: str, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    found = ((key, _PARAM.row(tx.connection, run_id, key)) for key, _ in pairs)
+    return [(key, row[0]) for key, row in found if row is not None]
 
 
-@cache
-def _upserting(table: sa.Table, dialect: str) -> sa.Insert:
-    """The statement, made once: making it costs more than running it."""
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(table)
-    keys = [column.name for column in table.primary_key]
-    rest = [column.name for column in table.columns if column.name not in keys]
-    if not rest:
-        return insert.on_conflict_do_nothing(index_elements=keys)
-    return insert.on_conflict_do_update(index_elements=keys, set_={name: insert.excluded[name] for name in rest})
+def _put_tags(tx: Transaction, run_id: str, pairs: Sequence[tuple[str, str]]) -> None:
+    for key, value in pairs:
+        if key == NAME_TAG:
+            tx.connection.execute(sa.update(runs).where(runs.c.id == run_id).values(name=value))
+    _TAGS.many(tx.connection, [(run_id, key, value) for key, value in pairs if key != NAME_TAG])
 
 
-def _get(connection: sa.Connection, run_id: str) -> Run:
-    for run in _load(connection, [run_id]):
+def _finish(tx: Transaction, run_id: str, *, status: str, error: str | None, ended: int | None) -> None:
+    writable(tx, run_id)
+    compact(tx.connection, run_id)
+    values = {"status": status, "error": error, "ended": tx.now if ended is None else ended}
+    tx.connection.execute(sa.update(runs).where(runs.c.id == run_id).values(**values))
+
+
+def _get(connection: sa.Connection, run_id: str, *, whole: bool = False) -> Run:
+    for run in load_runs(connection, [run_id], whole=whole):
         return run
-    raise NotFound(f"there is no run {run_id}", remedy="perennial runs list")
+    raise NotFound(f"Run with id={run_id} not found", remedy="perennial runs list")
 
 
-def _load(connection: sa.Connection, run_ids: Sequence[str]) -> list[Run]:
-    """These runs, in this order."""
-    found = connection.execute(
-        sa.select(runs, experiments.c.name.label("loop")).join(experiments).where(runs.c.id.in_(run_ids))
+def _checked_id(run: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{32}", run):
+        raise Invalid(f"{run!r} cannot be the id of a run", remedy="use 32 hex characters")
+    return run
+
+
+def _told(key: str, points: Columns, after: Point | None) -> HistoryPage:
+    values = points.value.tolist()
+    return HistoryPage(
+        key=key,
+        at=points.at.tolist(),
+        step=points.step.tolist(),
+        value=values if all(map(math.isfinite, values)) else [spelled(value) for value in values],
+        next_page_token=None if after is None else _token(after),
     )
-    rows = {row["id"]: {key: value for key, value in row.items() if key != "experiment"} for row in found.mappings()}
-
-    def by_run(table: sa.Table) -> dict[str, list[Any]]:
-        query = sa.select(table).where(table.c.run.in_(run_ids)).order_by(*table.primary_key.columns)
-        parts: dict[str, list[Any]] = {run_id: [] for run_id in rows}
-        for row in connection.execute(query).mappings():
-            parts[row["run"]].append(row)
-        return parts
-
-    params, tags, points = by_run(tables.params), by_run(tables.tags), by_run(tables.metrics_latest)
-    datasets, files, done = by_run(tables.inputs), by_run(tables.artifacts), by_run(tables.steps)
-    return [
-        Run(
-            **rows[run],
-            params={row["key"]: row["value"] for row in params[run]},
-            tags={row["key"]: row["value"] for row in tags[run]},
-            metrics={row["key"]: _metric(row) for row in points[run]},
-            dataset={row["dataset"]: row["digest"] for row in datasets[run]},
-            artifacts=[Artifact(path=row["path"], digest=row["digest"], size=row["size"]) for row in files[run]],
-            steps=sorted(map(_step, done[run]), key=lambda step: (step.started, step.ended, step.name)),
-        )
-        for run in run_ids
-        if run in rows
-    ]
 
 
-def _step(row: Any) -> StepRecord:
-    values: dict[str, Any] = {name: row[name] for name in StepRecord.__struct_fields__}
-    values["output"] = None if row["output"] is None else msgspec.json.decode(row["output"])
-    return StepRecord(**values)
+def _token(after: Point) -> str:
+    return page_token((after.at, after.step, spelled(after.value)))
 
 
-def _metric(row: Any) -> MetricPoint:
-    return MetricPoint(key=row["key"], value=row["special"] or row["value"], step=row["step"], at=row["at"])
-
-
-def _point(run_id: str, where: str, point: MetricPoint) -> dict[str, Any]:
-    value = float(point.value)
-    special = "" if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if not -INT64 <= point.step < INT64 or not 0 <= point.at < INT64:
-        raise Invalid("step and at must be whole numbers of 64 bits, at not negative", where=where)
-    return {
-        "run": run_id,
-        "key": _key(f"{where}.key", point.key),
-        "at": point.at,
-        "step": point.step,
-        "value": 0.0 if special else value,
-        "special": special,
-    }
-
-
-def _rank(row: dict[str, Any]) -> tuple[Any, ...]:
-    """The newest point is the greatest by step, time and value; NaN is above all numbers."""
-    above = {"-Infinity": -1, "": 0, "Infinity": 1, "NaN": 2}[row["special"]]
-    return row["step"], row["at"], above, row["value"]
-
-
-def _pairs(what: str, run_id: str, given: dict[str, str], longest: int) -> list[dict[str, Any]]:
-    if len(given) > MAX_PARAMS:
-        raise TooLarge(f"{len(given)} {what} in one call", remedy=f"send at most {MAX_PARAMS} at a time")
-    return [
-        {
-            "run": run_id,
-            "key": _key(f"{what}[{i}].key", key),
-            "value": _text(f"{what}[{i}].value", value, longest, empty=True),
-        }
-        for i, (key, value) in enumerate(given.items())
-    ]
-
-
-def _key(where: str, key: str) -> str:
-    _text(where, key, MAX_KEY)
-    if not _KEY.fullmatch(key) or key != "/".join(part for part in key.split("/") if part not in ("", ".", "..")):
-        remedy = "use letters, digits, spaces and _ - . : /, without .. and doubled slashes"
-        raise Invalid(f"{key!r} cannot be a key", where=where, remedy=remedy)
-    return key
-
-
-def _run_id(id: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{32}", id):
-        raise Invalid(f"{id!r} cannot be the id of a run", remedy="use 32 hex characters")
-    return id
-
-
-def _text(where: str, text: str, longest: int, *, empty: bool = False) -> str:
-    """Text that both databases keep as it is."""
-    if not text and not empty:
-        raise Invalid("a text is empty", where=where)
-    if len(text) > longest:
-        raise Invalid(f"a text of {len(text)} characters is too long", where=where, remedy=f"at most {longest}")
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise Invalid("a text holds a NUL or half a character", where=where, remedy="send Unicode without them")
-    return text
+def _numbers(found: tuple[int, int, float | str]) -> tuple[int, int, float]:
+    try:
+        at, step, value = found[0], found[1], float(found[2])
+        if not (-INT64 <= at < INT64 and -INT64 <= step < INT64):
+            raise ValueError("out of range")
+    except ValueError as error:
+        raise Invalid("Invalid page token", where="page_token") from error
+    return at, step, value

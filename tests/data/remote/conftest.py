@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -14,13 +13,6 @@ import pytest
 
 from .machines import Machine
 from .relay import Relay
-
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "only-for-this-test",
-    "AWS_SECRET_ACCESS_KEY": "never-to-be-printed",
-    "AWS_ALLOW_HTTP": "true",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
 
 
 @pytest.fixture
@@ -82,35 +74,10 @@ class S3:
         )
 
 
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[tuple[int, Any]]:
-    boto3 = pytest.importorskip("boto3")
-    server_module = pytest.importorskip("moto.server")
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        _, port = server.get_host_and_port()
-        yield (
-            port,
-            boto3.client(
-                "s3",
-                endpoint_url=f"http://127.0.0.1:{port}",
-                aws_access_key_id="another",
-                aws_secret_access_key="client",
-                region_name="us-east-1",
-            ),
-        )
-    finally:
-        server.stop()
-
-
 @pytest.fixture
-def s3(s3_server: tuple[int, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+def s3(s3_server: tuple[int, Any], s3_credentials: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     """The server, named by the environment as a user would."""
     s3 = S3(*s3_server)
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3.relay.port}")
     yield s3
     s3.relay.close()

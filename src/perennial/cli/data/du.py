@@ -21,16 +21,17 @@ def run(options: argparse.Namespace) -> int:
     from perennial.api.connect import calls, find_folder
     from perennial.cli.data.add import size
     from perennial.data.files.usage import usage
+    from perennial.store.database import database_url
     from perennial.store.gc import collect_garbage
     from perennial.store.objects import ObjectStore
     from perennial.store.records import Records
 
-    folder, _ = find_folder(options.home)
+    folder, settings = find_folder(options.home)
     with calls(options.home) as owner:
         versions = owner.call("datasets.list", limit=1_000_000)
     with progress("adding up"), ObjectStore(folder.objects) as objects:
         used = [each for each in usage(versions, objects) if options.name in (None, each.name)]
-        with Records.open(folder.records_url, read_only=True) as records:
+        with Records.open(database_url(settings.records, folder.records), read_only=True) as records:
             garbage = collect_garbage(records, objects, dry_run=True)
         store = objects.usage()
     rows = [

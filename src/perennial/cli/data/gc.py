@@ -18,13 +18,15 @@ def run(options: argparse.Namespace) -> int:
 
     from perennial.api.connect import find_folder
     from perennial.cli.data.add import size
+    from perennial.store.database import database_url
     from perennial.store.gc import collect_garbage
     from perennial.store.objects import ObjectStore
     from perennial.store.records import Records
 
-    folder, _ = find_folder(options.home)
+    folder, settings = find_folder(options.home)
     # Beside the owner, not through it: reading every manifest must not keep the workspace from working.
-    with progress("looking for what nothing names"), Records.open(folder.records_url, read_only=True) as records:
+    url = database_url(settings.records, folder.records)
+    with progress("looking for what nothing names"), Records.open(url, read_only=True) as records:
         found = collect_garbage(records, ObjectStore(folder.objects), dry_run=options.dry_run)
     word = "would be freed" if options.dry_run else "freed"
     lines = [f"{size(found.freed_bytes)} {word}: {counted(found.objects, 'object')} that nothing names"]

@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -31,6 +32,7 @@ TIMEOUT_S = 300  # of one request; the largest carries a bundle of about 8 MiB
 RETRIES = 6  # of one request, with growing pauses of about 6 s together
 RETRY_S = 120  # after which no request is tried again
 LEFTOVER_S = 3600  # a half-written file of that age belongs to nobody
+PART_BYTES = 16 << 20  # of a large file, sent by one request: 10,000 of them are allowed
 TRIES = 3  # for an answer that broke off in the middle, on top of the client library's own
 
 _AWS = (
@@ -87,6 +89,17 @@ class Place:
         if (folder := self._folder) is not None:  # the others acknowledge what is durable
             self._telling(name, lambda: _force(folder, name))
         return True
+
+    def put_file(self, name: str, path: Path) -> None:
+        """Write a file's bytes under a name, all or nothing; a large one goes in several requests."""
+        self._telling(name, lambda: obstore.put(self._store, name, path, chunk_size=PART_BYTES, max_concurrency=2))
+        if (folder := self._folder) is not None:
+            self._telling(name, lambda: _force(folder, name))
+
+    def remove(self, name: str) -> None:
+        """Remove what lies under a name; nothing there is fine."""
+        with suppress(FileNotFoundError):
+            self._telling(name, lambda: obstore.delete(self._store, name))
 
     def get(self, name: str, *, limit: int) -> bytes | None:
         """All bytes under a name, None when there is none.
