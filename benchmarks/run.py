@@ -18,16 +18,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import life
+import log_call
 import objects
 import predictions
 import starting
 import steps
 import validating
 import versions
-import writes
 from measure import Report, machine, neighbours, say
 
-MODULES = (starting, objects, versions, validating, writes, steps, predictions, life)
+import tracking
+
+MODULES = (starting, objects, versions, validating, tracking, log_call, steps, predictions, life)
 SUBJECTS = {module.__name__: module.measure for module in MODULES}
 WORK = Path(__file__).parent / ".work"
 

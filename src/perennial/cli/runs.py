@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
+from perennial.cli import runs_find
 from perennial.cli.output import emit, moment, table
 from perennial.cli.runs_import import add_import
 from perennial.cli.verbs import Verbs
@@ -24,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     verbs.add("unsent", show_unsent, "what was logged here and has not arrived yet")
     verbs.add("send", send, "send what processes that are gone could not send")
     add_import(verbs)
+    runs_find.add(verbs)
     logs = verbs.add("log", show_log, "what the steps of a run printed and, if one failed, its traceback")
     logs.add_argument("run_id", metavar="RUN")
 
