@@ -29,7 +29,7 @@ def test_open_gives_models_runs_and_data_as_the_commands_show_them(
         assert run.bundle == version["bundle"]
         assert "test/rmse" in run.metrics
         assert ws.datasets.get(name="line.rows").rows == 200
-        with pytest.raises(AttributeError, match="it has data, system, events, datasets"):
+        with pytest.raises(AttributeError, match="it has data, runs, system, events, datasets"):
             _ = ws.modles
     assert project.done("status")["needs"][0]["command"] == "perennial approve line@1", "closed, others may own it"
 

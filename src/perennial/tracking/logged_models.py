@@ -101,7 +101,7 @@ class LoggedModels:
                 f"following characters: {' '.join(_BAD)}"
             )
         pairs = checked_pairs("tags", tags or {}, MAX_EXPERIMENT_TAG)
-        values = checked_pairs("params", params or {}, MAX_PARAM)
+        values = checked_pairs("params", params or {}, MAX_PARAM, free=True)
 
         def change(tx: Transaction) -> LoggedModel:
             state = tx.connection.scalar(sa.select(experiments.c.lifecycle).where(experiments.c.id == experiment))
@@ -192,7 +192,7 @@ class LoggedModels:
         Raises:
             NotFound: There is no such model. Invalid: A key or value cannot be stored.
         """
-        pairs = checked_pairs("params", params, MAX_PARAM)
+        pairs = checked_pairs("params", params, MAX_PARAM, free=True)
         self._change(model_id, lambda tx: _PARAMS.many(tx.connection, [(model_id, key, value) for key, value in pairs]))
 
     def log_metrics(

@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 MAX_KEY = 250  # characters
+MAX_FREE_KEY = 255
 MAX_PARAM = 6_000
 MAX_TAG = 8_000
 MAX_EXPERIMENT_TAG = 20_000
@@ -48,8 +49,10 @@ def checked_key(key: str, where: str = "key") -> str:
     return key
 
 
-def checked_pairs(what: str, given: Mapping[str, str], longest: int, *, most: int = MAX_PAIRS) -> list[tuple[str, str]]:
-    """Keys and values that can be stored.
+def checked_pairs(
+    what: str, given: Mapping[str, str], longest: int, *, most: int = MAX_PAIRS, free: bool = False
+) -> list[tuple[str, str]]:
+    """Keys and values that can be stored. Keys are free for what clients name after arguments of a library's.
 
     Raises:
         TooLarge: There are too many for one call.
@@ -58,7 +61,10 @@ def checked_pairs(what: str, given: Mapping[str, str], longest: int, *, most: in
     if len(given) > most:
         raise TooLarge(f"{len(given)} {what} in one call", remedy=f"send at most {most} at a time")
     return [
-        (checked_key(key, f"{what}[{i}].key"), checked_text(f"{what}[{i}].value", value, longest, empty=True))
+        (
+            checked_text(f"{what}[{i}].key", key, MAX_FREE_KEY) if free else checked_key(key, f"{what}[{i}].key"),
+            checked_text(f"{what}[{i}].value", value, longest, empty=True),
+        )
         for i, (key, value) in enumerate(given.items())
     ]
 

@@ -343,10 +343,10 @@ def test_C02_a_store_cannot_name_files_that_are_not_the_runs(home: Home, foreign
 def test_a_file_that_cannot_be_named_here_is_a_problem_and_the_run_is_there(home: Home, foreign: Database) -> None:
     files = foreign.run(RUN)
     files.mkdir(parents=True)
-    (files / "100%.txt").write_text("x")
+    (files / "100%41.txt").write_text("x")
     (files / "good.txt").write_text("x")
     brought = home.take(foreign.path)
-    assert [problem.what for problem in brought.problems] == [f"artifact 100%.txt of run {RUN}"]
+    assert [problem.what for problem in brought.problems] == [f"artifact 100%41.txt of run {RUN}"]
     assert [file.path for file in home.runs.get(run_id=RUN).artifacts] == ["good.txt"]
 
 

@@ -118,7 +118,7 @@ def doors(dispatcher: Dispatcher, auth: Auth) -> list[Door]:
                 await _take_in(ws, request, caller, path, MAX_UPLOAD, may_be_empty=False)
             except TooLarge as error:
                 raise Invalid("Artifact size is too large. Max size is 10MB.") from error
-        return JSONResponse({})
+        return Response(media_type="application/json")
 
     async def presign(request: Request, caller: Caller) -> Response:
         raise NotSupported("addresses that are signed in advance are not supported", remedy="read the artifact here")
