@@ -3,9 +3,11 @@
 #   make demo [ARGS="--seed 2"]   a model's whole life, real data, a minute
 #   make test                     lint, then every test that is not marked `long`
 #   make test-long                the long ones too
-#   make lint | format | bench | lock | clean
+#   make conformance SRC=../mlflow   MLflow's own tests (a source checkout, see docs/mlflow-compatibility.md) against our server
+#   make lint | format | bench | lock | mlflow-toolkits | clean
 
 PYTHON ?= python3
+SRC ?= ../mlflow
 ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -15,22 +17,28 @@ PACKAGE := $(PIP) install --no-deps --no-build-isolation --quiet --editable .
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
+# MLflow's clients, each in an environment of its own beside ours: what MLflow needs and what we need would not fit into one.
+CLIENTS := .venv/mlflow-3.12/.done .venv/mlflow-newest/.done
+
 # One thread per process: the tests start many processes, and thread pools on top of them only fight for the cores.
 test test-long: export OMP_NUM_THREADS = 1
 test test-long: export POLARS_MAX_THREADS = 1
 test test-long: export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: demo test test-long lint format bench lock clean
+.PHONY: demo test test-long conformance mlflow-toolkits lint format bench lock clean
 .DEFAULT_GOAL := test
 
 demo: .venv/.base
 	$(BIN)/perennial demo $(ARGS)
 
-test: lint
+test: lint $(CLIENTS)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-test-long: lint
+test-long: lint $(CLIENTS)
 	$(BIN)/python -m pytest -n 2 -m "long or not long" $(ARGS)
+
+conformance: .venv/.base .venv/mlflow-suite/.done
+	$(BIN)/python tests/mlflow/conformance.py $(SRC) .venv/mlflow-suite/bin/python $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check
@@ -50,6 +58,8 @@ lock: .venv/.base
 	$(COMPILE) $(ARGS) --output-file requirements/base.txt pyproject.toml
 	$(COMPILE) $(ARGS) --output-file requirements/dev.txt requirements/dev.in
 	$(COMPILE) $(ARGS) --output-file requirements/build.txt requirements/build.in
+	$(COMPILE) $(ARGS) --output-file requirements/mlflow-3.12.txt requirements/mlflow-3.12.in
+	$(COMPILE) $(ARGS) --output-file requirements/mlflow-newest.txt requirements/mlflow-newest.in
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis perennial-demo
@@ -73,4 +83,18 @@ clean:
 .venv/.dev: .venv/.base requirements/dev.txt
 	@echo "installing what the tests need"
 	@$(INSTALL) -r requirements/dev.txt
+	@touch $@
+
+.venv/mlflow-%/.done: requirements/mlflow-%.txt | .venv/bin/python
+	@echo "installing the client MLflow $* into $(@D) (two minutes the first time)"
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip --disable-pip-version-check install --require-hashes --progress-bar off --quiet -r $<
+	@touch $@
+
+# What cannot be locked with hashes or is needed only by hand: see the .in files.
+mlflow-toolkits: .venv/mlflow-toolkits/.done
+.venv/mlflow-toolkits/.done .venv/mlflow-suite/.done: .venv/mlflow-%/.done: requirements/mlflow-%.in | .venv/bin/python
+	@echo "installing into $(@D) (minutes the first time)"
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip --disable-pip-version-check install --progress-bar off --quiet -r $<
 	@touch $@
