@@ -102,7 +102,7 @@ def main(uri: str, mode: str, count: int) -> list[float]:
         for _ in range(ROUNDS + 2):
             timed(
                 lambda: check(
-                    len(client.search_runs([experiment], "metrics.k1 > 0.9", "1", 100, ["metrics.k1 DESC"])),
+                    len(client.search_runs([experiment], "metrics.k1 > 0.9", 1, 100, ["metrics.k1 DESC"])),
                     min(100, count // 11),
                 )
             )
