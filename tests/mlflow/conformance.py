@@ -46,6 +46,7 @@ def _run(uri: str, token: str, source: str, python: str, suites: tuple[str, ...]
         "FOREIGN_RESET_URL": f"{uri}/testing/reset",
         "FOREIGN_BASELINE": str(CHECKS / BASELINE),
         "FOREIGN_TIERS": "1,2,3",
+        "FOREIGN_TEST_TIMEOUT": os.environ.get("FOREIGN_TEST_TIMEOUT", "300"),  # seconds, for a busy machine
         "FOREIGN_REPORT": str(report),
         "FOREIGN_LOG": os.environ.get("FOREIGN_LOG", str(report.with_suffix(".log"))),
         "MLFLOW_TRACKING_TOKEN": token,
