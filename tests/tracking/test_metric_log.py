@@ -101,3 +101,14 @@ def test_a_change_that_fails_tells_its_callers(both: Records, way: str) -> None:
     log.submit(entry, tell)
     assert done.wait(10)
     assert isinstance(told[0], Invalid)
+
+
+def test_what_is_counted_for_chunks_is_forgotten_before_it_grows_without_end(
+    both: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perennial.tracking.metric_log.MAX_COUNTS", 50)
+    log, run = MetricLog(both), Runs(both).start(loop="x").id
+    for number in range(120):
+        log.write(Entry(run, {f"m{number}": [Point(1, 1, 1.0)]}))
+        assert len(log._counts) <= 50
+    assert len(Runs(both).get(run_id=run).metrics) == 120

@@ -59,12 +59,13 @@ class Trash:
             for start in range(0, len(models), TOGETHER):
                 self._erase([], models[start : start + TOGETHER], [])
             self._erase([], [], numbers)
+            self._artifacts.free()  # also what an upload or an erasure that was killed left in the bucket
         return Erased(runs=len(runs), models=len(models), experiments=len(numbers))
 
     def _erase(self, runs: list[str], models: list[str], numbers: list[int]) -> None:
         roots = {model: self._logged_models.get(model_id=model, deleted=True).artifact_uri for model in models}
 
-        def change(tx: Transaction) -> list[str]:
+        def change(tx: Transaction) -> None:
             def spare(root: str) -> bool:
                 """Whether a registered version is made of what lies below."""
                 stored = versions.c.storage
@@ -73,18 +74,14 @@ class Trash:
                 )
                 return tx.connection.execute(found.limit(1)).first() is not None
 
-            freed: list[str] = []
             for run in runs:
-                freed += erase_run(tx, run, spare)
+                erase_run(tx, run, spare)
             for model, root in roots.items():
-                freed += erase_model(tx, model, root, spare)
+                erase_model(tx, model, root, spare)
             for number in numbers:
                 erase_experiment(tx, number)
             if runs or models or numbers:
                 counts: dict[str, JSON] = {"runs": len(runs), "models": len(models), "experiments": len(numbers)}
                 tx.event("tracking.erased", "trash", counts)
-            return freed
 
-        freed = self._records.write(change)
-        if freed:
-            self._artifacts.free(digests=freed)
+        self._records.write(change)

@@ -61,7 +61,7 @@ class MetricLog:
         written = Written(self._counts)
         for entry in entries:
             _add(written, writable(tx, entry.run), entry)
-        written.write(tx.connection)
+        self._write(tx, written)
 
     def submit(self, entry: Entry, tell: Tell) -> None:
         """Log this without waiting; `tell` is called when it is durable, or when it is not going to be."""
@@ -107,6 +107,9 @@ class MetricLog:
                 _add(written, state, entry)
             else:
                 refused[number] = state
+        self._write(tx, written)
+
+    def _write(self, tx: Transaction, written: Written) -> None:
         written.write(tx.connection)
         if len(self._counts) > MAX_COUNTS:
             self._counts.clear()

@@ -40,26 +40,24 @@ def deleted_before(connection: sa.Connection, moment: int) -> tuple[list[str], l
     return list(connection.scalars(of_runs)), list(connection.scalars(of_models)), numbers
 
 
-def erase_run(tx: Transaction, run: str, spare: Spare) -> list[str]:
-    """Erase a run; gives names of files in the bucket that nothing names any more."""
+def erase_run(tx: Transaction, run: str, spare: Spare) -> None:
+    """Erase a run. What its files leave in a bucket is for `Artifacts.free`."""
     query = sa.select(runs.c.experiment, experiments.c.artifact_location).join(experiments).where(runs.c.id == run)
     row = tx.connection.execute(query).first()
     if row is None:
-        return []
-    freed = _files(tx, run_root(row.experiment, row.artifact_location, run), spare)
+        return
+    _files(tx, run_root(row.experiment, row.artifact_location, run), spare)
     remove_points(tx.connection, run)
     _delete(tx, _OF_RUN, "run", run)
     tx.connection.execute(sa.delete(runs).where(runs.c.id == run))
-    return freed
 
 
-def erase_model(tx: Transaction, model: str, root: str, spare: Spare) -> list[str]:
-    """Erase a logged model whose files lie at `root`; gives names in the bucket that nothing names any more."""
-    freed = _files(tx, root, spare)
+def erase_model(tx: Transaction, model: str, root: str, spare: Spare) -> None:
+    """Erase a logged model whose files lie at `root`."""
+    _files(tx, root, spare)
     _delete(tx, _OF_MODEL, "model", model)
     tx.connection.execute(sa.delete(tables.run_models).where(tables.run_models.c.model == model))
     tx.connection.execute(sa.delete(logged_models).where(logged_models.c.id == model))
-    return freed
 
 
 def erase_experiment(tx: Transaction, number: int) -> None:
@@ -75,6 +73,7 @@ def _delete(tx: Transaction, which: tuple[sa.Table, ...], column: str, value: An
         tx.connection.execute(sa.delete(table).where(table.c[column] == value))
 
 
-def _files(tx: Transaction, root: str, spare: Spare) -> list[str]:
+def _files(tx: Transaction, root: str, spare: Spare) -> None:
     path = below(root)
-    return [] if path is None or spare(root) else remove_below(tx, path)
+    if path is not None and not spare(root):
+        remove_below(tx, path)

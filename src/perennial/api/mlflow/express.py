@@ -80,7 +80,10 @@ class Express:
                 self._done.append((future, error))
                 is_first = len(self._done) == 1
             if is_first:
-                loop.call_soon_threadsafe(self._settle)
+                try:
+                    loop.call_soon_threadsafe(self._settle)
+                except RuntimeError:  # the server has ended meanwhile: nobody waits, and what is written is written
+                    return
 
         self._log.submit(entry, tell)
         await future
