@@ -19,6 +19,7 @@ from perennial.types import JSON
 
 __all__ = ["Erased", "Trash"]
 
+LONGEST_S = 100 * 365 * 86_400  # more is no time, but a number that slipped
 TOGETHER = 20  # runs of one transaction: others write in between
 
 
@@ -47,10 +48,11 @@ class Trash:
             dry_run: Only tell what would be erased.
 
         Raises:
-            Invalid: A negative time.
+            Invalid: A negative time, or one that is longer than any.
         """
-        if older_than_s < 0:
-            raise Invalid("the time since something was deleted is not negative", where="older_than_s")
+        if not 0 <= older_than_s <= LONGEST_S:
+            says = f"the time since something was deleted is 0 to {LONGEST_S} s, not {older_than_s}"
+            raise Invalid(says, where="older_than_s", remedy="leave it out to erase all that is deleted")
         moment = self._clock.now() - round(older_than_s * 1e6)
         runs, models, numbers = self._records.read(lambda connection: deleted_before(connection, moment))
         if not dry_run:
