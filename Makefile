@@ -3,6 +3,7 @@
 #   make demo [ARGS="--seed 2"]   a model's whole life, real data, a minute
 #   make test                     lint, then every test that is not marked `long`
 #   make test-long                the long ones too
+#   make test-toolkits [TOOLKITS="pytorch r"]   the tests of model toolkits, each in its own environment
 #   make conformance SRC=../mlflow   MLflow's own tests (a source checkout, see docs/mlflow-compatibility.md) against our server
 #   make lint | format | bench | lock | mlflow-toolkits | clean
 
@@ -20,12 +21,16 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-u
 # MLflow's clients, each in an environment of its own beside ours: what MLflow needs and what we need would not fit into one.
 CLIENTS := .venv/mlflow-3.12/.done .venv/mlflow-newest/.done
 
-# One thread per process: the tests start many processes, and thread pools on top of them only fight for the cores.
-test test-long: export OMP_NUM_THREADS = 1
-test test-long: export POLARS_MAX_THREADS = 1
-test test-long: export PYTHONDONTWRITEBYTECODE = 1
+# Toolkits, each in an environment on top of ours that holds what ours lacks: the toolkit, and MLflow to exchange models.
+TOOLKITS := lightgbm xgboost
+ALL_TOOLKITS := $(patsubst requirements/toolkit-%.in,%,$(wildcard requirements/toolkit-*.in))
 
-.PHONY: demo test test-long conformance mlflow-toolkits lint format bench lock clean
+# One thread per process: the tests start many processes, and thread pools on top of them only fight for the cores.
+test test-long test-toolkits: export OMP_NUM_THREADS = 1
+test test-long test-toolkits: export POLARS_MAX_THREADS = 1
+test test-long test-toolkits: export PYTHONDONTWRITEBYTECODE = 1
+
+.PHONY: demo test test-long test-toolkits conformance mlflow-toolkits lint format bench lock clean
 .DEFAULT_GOAL := test
 
 demo: .venv/.base
@@ -33,6 +38,13 @@ demo: .venv/.base
 
 test: lint $(CLIENTS)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(MAKE) --no-print-directory test-toolkits
+
+test-toolkits: $(TOOLKITS:%=.venv/toolkit-%/.done)
+	@for toolkit in $(TOOLKITS); do \
+		echo "tests of $$toolkit"; \
+		.venv/toolkit-$$toolkit/bin/python -m pytest -n 2 tests/toolkits/$$toolkit || exit 1; \
+	done
 
 test-long: lint $(CLIENTS)
 	$(BIN)/python -m pytest -n 2 -m "long or not long" $(ARGS)
@@ -60,6 +72,9 @@ lock: .venv/.base
 	$(COMPILE) $(ARGS) --output-file requirements/build.txt requirements/build.in
 	$(COMPILE) $(ARGS) --output-file requirements/mlflow-3.12.txt requirements/mlflow-3.12.in
 	$(COMPILE) $(ARGS) --output-file requirements/mlflow-newest.txt requirements/mlflow-newest.in
+	for toolkit in $(filter-out pytorch,$(ALL_TOOLKITS)); do \
+		$(COMPILE) $(ARGS) --output-file requirements/toolkit-$$toolkit.txt requirements/toolkit-$$toolkit.in; \
+	done
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis perennial-demo
@@ -90,6 +105,23 @@ clean:
 	@$(PYTHON) -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip --disable-pip-version-check install --require-hashes --progress-bar off --quiet -r $<
 	@touch $@
+
+# On top of ours: what is there already, in the version that the list names, is not installed again.
+define layered
+	@echo "installing a toolkit into $(@D) (minutes the first time)"
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		>$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/perennial-base.pth
+	@$(@D)/bin/python -m pip --disable-pip-version-check install --progress-bar off --quiet $(1) -r $<
+	@touch $@
+endef
+
+.venv/toolkit-%/.done: requirements/toolkit-%.txt .venv/.dev
+	$(call layered,--require-hashes)
+
+# Builds of PyTorch differ from place to place (with CUDA, without), so it has no hashes; the one at hand will do.
+.venv/toolkit-pytorch/.done: requirements/toolkit-pytorch.in .venv/.dev
+	$(call layered,)
 
 # What cannot be locked with hashes or is needed only by hand: see the .in files.
 mlflow-toolkits: .venv/mlflow-toolkits/.done

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import compiled
+import evaluating
 import life
 import log_call
 import objects
@@ -29,7 +31,7 @@ from measure import Report, machine, neighbours, say
 
 import tracking
 
-MODULES = (starting, objects, versions, validating, tracking, log_call, steps, predictions, life)
+MODULES = (compiled, starting, objects, versions, validating, tracking, log_call, steps, evaluating, predictions, life)
 SUBJECTS = {module.__name__: module.measure for module in MODULES}
 WORK = Path(__file__).parent / ".work"
 

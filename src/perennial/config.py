@@ -40,6 +40,11 @@ class Settings:
     require_token: bool = _setting(False, "true or false", "whether logging to runs needs a token, too")
     max_spool_bytes: int = _setting(1024**3, "bytes", "logged by one run and not sent yet; what is beyond is dropped")
     predict_timeout_s: float = _setting(30.0, "seconds", "time one prediction may take")
+    worker_memory_bytes: int = _setting(0, "bytes", "memory of one process that holds a model; 0 is no limit")
+    worker_network: bool = _setting(False, "true or false", "whether models that answer may reach the network")
+    trusted_types: str = _setting("", "names", "types (module.Class, separated by commas) that model files may name")
+    max_model_bytes: int = _setting(5 * 1024**3, "bytes", "files of one model that is brought in")
+    explain_s: float = _setting(30.0, "seconds", "time that explaining a new model may take")
     job_timeout_s: float = _setting(3600.0, "seconds", "time one training job may take")
     origin: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from perennial import __version__
-from perennial.clock import Clock, MappedClock
+from perennial.clock import Clock, MappedClock, parse_time
 from perennial.config import Settings, without_password
 from perennial.data.datasets import Datasets, DatasetVersion
 from perennial.data.schemas import Schemas, SchemaVersion
@@ -152,6 +152,7 @@ class System:
         last = read("the reconciler", lambda: [self._renew.last_pass()])
         problems += [f"the reconciler: {held.problem}" for held in last if held and held.problem]
         needs = read("datasets", self._data) + read("model versions", self._approvals)
+        needs += read("what is said of models", self._reviews)
         endpoints = read("endpoints", self._endpoints.list)
         needs += [need for endpoint in endpoints if (need := _held(endpoint))]
         needs += read("jobs", self._failed_jobs)
@@ -179,6 +180,29 @@ class System:
             )
             for version in self._models.list(state="candidate")
         ]
+
+    def _reviews(self) -> list[Need]:
+        """Models that are live past the day on which somebody should have looked at them, or retired them."""
+        now, needs = self._clock.now(), list[Need]()
+        for model in self._models.inventory():
+            live, facts = model.aliases.get("live"), model.facts
+            due = (
+                (facts.review_by, "review", "should have been looked at again by", "review-by"),
+                (facts.retire_by, "retirement", "should not be used any more since", "retire-by"),
+            )
+            needs += [
+                Need(
+                    kind=kind,
+                    subject=f"{facts.name}@{live}",
+                    says=f"is live, and {says} {day}",
+                    command=f"perennial models card {facts.name}@{live}, then perennial models describe {facts.name} "
+                    f"--{option} DAY",
+                    since=parse_time(day),
+                )
+                for day, kind, says, option in due
+                if live is not None and day is not None and parse_time(day) <= now
+            ]
+        return needs
 
     def _failed_jobs(self) -> list[Need]:
         last = {job.loop: job for job in self._renew.jobs()}

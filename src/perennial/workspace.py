@@ -16,6 +16,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from perennial.clock import Clock, SystemClock
+from perennial.models.policy import allow_types, types_in
 
 if TYPE_CHECKING:
     from typing import Self
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from perennial.data.schemas import Schemas
     from perennial.deploy.endpoints import Endpoints
     from perennial.monitor.findings import Monitor
+    from perennial.registry.card.cards import Cards
     from perennial.registry.imports import ModelImports
     from perennial.registry.model_versions import ModelVersions
     from perennial.registry.registered import Registered
+    from perennial.registry.test_sets import Ledger
     from perennial.registry.trash import Trash
     from perennial.registry.versions import Models
     from perennial.renew.retraining import Retraining
@@ -65,6 +68,8 @@ SERVICES: Mapping[str, str] = MappingProxyType(
         "imports": "perennial.tracking.imports:Imports",
         "model_imports": "perennial.registry.imports:ModelImports",
         "models": "perennial.registry.versions:Models",
+        "cards": "perennial.registry.card.cards:Cards",
+        "test_sets": "perennial.registry.test_sets:Ledger",
         "registered": "perennial.registry.registered:Registered",
         "trash": "perennial.registry.trash:Trash",
         "model_versions": "perennial.registry.model_versions:ModelVersions",
@@ -105,6 +110,8 @@ class Workspace:
     imports: Imports
     model_imports: ModelImports
     models: Models
+    cards: Cards
+    test_sets: Ledger
     registered: Registered
     model_versions: ModelVersions
     trash: Trash
@@ -123,6 +130,7 @@ class Workspace:
         service: Callable[[str], Any],
         close: Callable[[], None],
     ) -> None:
+        allow_types(types_in(settings.trusted_types))  # in this process, before any model is read
         self.folder = folder
         self.settings = settings
         self.clock = clock

@@ -21,7 +21,8 @@ from perennial.api.client import Address, Connection, parse_address
 from perennial.api.operations import OPERATIONS
 from perennial.api.signatures import signature_of
 from perennial.errors import ConfigError, Conflict, Invalid, NotFound, Unavailable
-from perennial.registry.versions import ModelVersion, Verdict
+from perennial.models.facts.verdict import Verdict
+from perennial.registry.versions import ModelVersion
 from perennial.store.workspace_folder import create_folder
 from perennial.types import Micros
 from perennial.workspace import SERVICES

@@ -55,7 +55,7 @@ def perennial(project: Path, capsys: pytest.CaptureFixture[str]) -> Perennial:
 def candidate(project: Path) -> None:
     """A workspace with a candidate that passed, and one that was refused."""
     from perennial.api.connect import open
-    from perennial.registry.versions import Verdict
+    from perennial.models.facts.verdict import Verdict
 
     sentence = "rmse at most 0.5"
     with open() as ws:

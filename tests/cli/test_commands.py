@@ -85,7 +85,7 @@ def test_a_version_that_failed_a_requirement_is_1_and_names_the_evidence(perenni
 
 @pytest.mark.usefixtures("candidate")
 def test_rejecting_and_what_is_not_there(perennial: Perennial) -> None:
-    assert perennial("reject", "salary").code == 0
+    assert perennial("reject", "salary", "--comment", "worse").code == 0
     assert perennial("models", "show", "salary@1", "--json").json["state"] == "rejected"
     assert perennial("approve", "salary@1").code == 2
     assert perennial("approve", "salary").code == 2

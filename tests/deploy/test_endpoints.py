@@ -17,6 +17,7 @@ from perennial.registry.model_versions import ModelVersions
 from perennial.registry.versions import Models
 from perennial.serve.spec import EndpointSpec, Spec, read_spec
 from perennial.store.events import Events
+from perennial.store.objects import ObjectStore
 from perennial.store.records import Records
 from perennial.store.workspace_folder import WorkspaceFolder
 from perennial.tracking.logged_models import LoggedModels
@@ -73,7 +74,7 @@ def test_the_first_version_goes_live_at_once(
 def test_only_an_approved_version_is_sent_on_its_way(endpoints: Endpoints, models: Models, state: str) -> None:
     models.register(name="wages", package="a" * 64, origin="loop")
     if state == "rejected":
-        models.reject(name="wages", version=1)
+        models.reject(name="wages", version=1, comment="no")
     with pytest.raises(Refused, match=f"is {state}, not approved") as caught:
         start(endpoints, 1, force=True)
     assert "perennial approve wages@1" in caught.value.remedy
@@ -381,3 +382,22 @@ def test_whatever_happens_alias_endpoint_and_spec_agree(
         assert endpoint.previous != endpoint.live
         ends = [rollout for rollout in endpoints.history(name="wages") if rollout.ended is None]
         assert ends == ([under_way] if under_way else [])
+
+
+def test_C09_the_spec_says_whose_code_may_run_and_one_of_an_older_program_is_written_again(
+    endpoints: Endpoints, models: Models, objects: ObjectStore, folder: WorkspaceFolder, approved: Callable[[], int]
+) -> None:
+    endpoints.start_rollout(name="wages", version=approved(), stages=[], because="")
+    endpoints.publish()
+    spec = read_spec(folder.spec)
+    (only,) = spec.endpoints
+    assert only.live is not None
+    assert only.live.trusted
+    older = folder.spec.read_bytes().replace(b'"trusted":true', b'"of_an_older":0')
+    folder.spec.write_bytes(older)
+    assert not read_spec(folder.spec).endpoints[0].live.trusted  # type: ignore[union-attr]
+    assert endpoints.publish() == spec.revision
+    assert read_spec(folder.spec) == spec
+    stamp = folder.spec.stat().st_mtime_ns
+    endpoints.publish()
+    assert folder.spec.stat().st_mtime_ns == stamp

@@ -8,8 +8,8 @@ import pytest
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression
 
-from perennial.evaluate.answers import Answers
-from perennial.evaluate.evaluation import Evaluation, HeldOut, evaluate, main_metric
+from perennial.evaluate.answers import Answers, HeldOut
+from perennial.evaluate.evaluation import Evaluation, evaluate, main_metric
 from perennial.types import canonical_json
 
 
@@ -85,10 +85,11 @@ def test_rows_of_one_person_are_one_unit() -> None:
 
 
 def test_a_classification_is_measured_by_its_labels() -> None:
-    truth = np.array(["a", "b"] * 50, dtype=object)
-    good = HeldOut(truth=truth, answers=Answers(prediction=truth))
+    truth = ["a", "b"] * 50
+    good = HeldOut.of(truth, Answers.of_arrays(truth, None, ("a", "b"), "classification"), "classification")
     result = evaluate("classification", test=good, train=good, split="")
     assert (result.metric, result.test["accuracy"].value) == ("accuracy", 1.0)
     assert result.baseline["accuracy"].value == 0.5
-    assert set(result.test) == {"accuracy", "f1_macro"}
+    assert "log_loss" not in result.test
+    assert {"accuracy", "balanced_accuracy", "f1", "f1_macro", "precision", "recall", "mcc"} == set(result.test)
     assert result.overfits is None

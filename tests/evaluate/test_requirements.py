@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 
 from perennial.errors import LoopError
-from perennial.evaluate.answers import Answers
-from perennial.evaluate.evaluation import HeldOut
-from perennial.evaluate.requirements import Case, Found, check_requirements
+from perennial.evaluate.answers import Answers, HeldOut
+from perennial.evaluate.requirements import Case, check_requirements
 from perennial.loop import require
 from perennial.loop.declaration import Requirement
+from perennial.models.facts.verdict import Verdict
 from perennial.types import canonical_json
 
 ROWS = 400
@@ -42,16 +42,13 @@ def flat(frame: pl.DataFrame) -> np.ndarray:
 def case(model: Model = rising, live: Model | None = None, fresh: int = ROWS, **changes: Any) -> Case:
     frame, truth = people()
 
-    def predict(rows: pl.DataFrame) -> Sequence[dict[str, Any]]:
-        return [{"prediction": float(value)} for value in model(rows)]
-
     mask = np.arange(ROWS) >= ROWS - fresh
     whole: dict[str, Any] = {
         "task": "regression",
         "frame": frame,
         "held_out": HeldOut(truth=truth, answers=Answers(prediction=model(frame))),
-        "train_truth": truth,
-        "predict": predict,
+        "train": HeldOut(truth=truth, answers=Answers(prediction=truth)),
+        "answer": lambda rows: Answers(prediction=model(rows)),
         "live_version": None if live is None else 7,
         "live": None if live is None else Answers(prediction=live(frame)[mask]),
         "fresh": None if live is None else mask,
@@ -59,7 +56,7 @@ def case(model: Model = rising, live: Model | None = None, fresh: int = ROWS, **
     return Case(**{**whole, **changes})
 
 
-def check(requirement: Requirement, on: Case) -> Found:
+def check(requirement: Requirement, on: Case) -> Verdict:
     (found,) = check_requirements([requirement], on)
     assert (found.kind, found.sentence) == (requirement.kind, requirement.sentence)
     assert found.passed is None or type(found.passed) is bool  # the registry asks `is False`
@@ -127,16 +124,16 @@ def test_not_worse_than_live_allows_the_margin_and_no_more() -> None:
 
 def test_labels_differ_by_one_at_most_however_rarely_they_differ() -> None:
     frame, _ = people()
-    truth = np.array(["a", "b"] * 200, dtype=object)
+    truth = np.array([0, 1] * 200)
     almost = truth.copy()
-    almost[::50] = "?"
+    almost[::50] = 2
     on = replace(
         case(),
         task="classification",
-        held_out=HeldOut(truth=truth, answers=Answers(prediction=truth)),
-        train_truth=truth,
+        held_out=HeldOut(truth=truth, answers=Answers(prediction=truth, classes=("a", "b"))),
+        train=HeldOut(truth=truth, answers=Answers(prediction=truth, classes=("a", "b"))),
         live_version=7,
-        live=Answers(prediction=almost),
+        live=Answers(prediction=almost, classes=("a", "b", "?")),
         fresh=np.ones(len(frame), dtype=bool),
     )
     found = check(require.better_than_live("accuracy"), on)
@@ -159,7 +156,7 @@ def test_slices_name_the_weak_one() -> None:
     assert check(require.slices("rmse", by="job", within=0.1), case()).passed is True
     found = check(require.slices("rmse", by="job", within=0.1), case(model=blind_on_farms))
     assert found.passed is False
-    assert found.says.endswith("in farm")
+    assert " in farm (" in found.says
     assert [row["slice"] for row in found.evidence["slices"] if row["fails"]] == ["farm"]
     overall = found.evidence["overall"]
     assert found.evidence["bound"] == pytest.approx(1.1 * overall)

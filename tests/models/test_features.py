@@ -54,7 +54,7 @@ def test_key_and_time_are_required_only_if_the_features_use_them(first_years: pl
         (lambda s: s.with_columns(r=random.random()), "column 'r' differs from call to call"),
         (lambda s: s.with_columns(w=pl.col("log_wage") * 2), "features read the target 'log_wage'"),
         (lambda s: s.with_columns(log_wage=pl.lit(1.0)), "features make a column named like the target"),
-        (lambda s: s.with_columns(l=pl.concat_list("hours", "education")), "column 'l' holds"),
+        (lambda s: s.with_columns(l=pl.struct("hours", "education")), "column 'l' holds"),
         (lambda s: s.select("person", "date"), "no column is left for the model"),
         (lambda s: None, "expected a data frame, got NoneType"),
     ],

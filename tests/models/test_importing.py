@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from perennial.errors import DataError
-from perennial.models.importing import import_model
+from perennial.models.importing import Asked, import_model
 from perennial.models.package import Predictor, checkout
 from perennial.store.objects import ObjectStore
 
@@ -27,9 +27,9 @@ HERE: dict[str, Any] = {"environment": "", "provenance": {"file": "model.pkl"}}
 
 
 def load(objects: ObjectStore, digest: Any, tmp_path: Path) -> tuple[Predictor, dict[str, Any]]:
-    folder = checkout(digest, objects, tmp_path / "cache")
+    folder = checkout(digest.package, objects, tmp_path / "cache")
     assert json.loads((folder / "provenance.json").read_text()) == {"file": "model.pkl", "origin": "imported"}
-    predictor = Predictor.load(folder)
+    predictor = Predictor.load(folder, trusted=True)
     assert predictor.check_golden() == []
     return predictor, json.loads((folder / "reference.json").read_text())
 
@@ -42,7 +42,9 @@ def test_a_pipeline_on_pandas_with_text_columns(tmp_path: Path, wages: pl.DataFr
     path = tmp_path / "model.pkl"
     path.write_bytes(pickle.dumps(model))
     objects = ObjectStore(tmp_path / "objects")
-    digest = import_model(path, frame, objects=objects, target="log_wage", key="person", time="date", **HERE)
+    digest = import_model(
+        path, Asked(sample=frame, target="log_wage", key="person", time="date"), objects=objects, **HERE
+    )
     predictor, reference = load(objects, digest, tmp_path)
     assert [field.name for field in predictor.signature.columns] == columns
     assert reference["losses"]["n"] == 500
@@ -61,7 +63,7 @@ def test_gradient_boosting_on_categories(tmp_path: Path, wages: pl.DataFrame, li
     joblib.dump(model, tmp_path / "model.joblib")
     objects = ObjectStore(tmp_path / "objects")
     predictor, reference = load(
-        objects, import_model(tmp_path / "model.joblib", text, objects=objects, **HERE), tmp_path
+        objects, import_model(tmp_path / "model.joblib", Asked(sample=text), objects=objects, **HERE), tmp_path
     )
     assert reference["losses"] is None
     assert predictor.signature.task == "regression"
@@ -74,7 +76,9 @@ def test_a_classifier_fitted_on_arrays_without_a_target_in_the_sample(tmp_path: 
     joblib.dump(model, tmp_path / "model.joblib")
     objects = ObjectStore(tmp_path / "objects")
     sample = pd.DataFrame(x, columns=["a", "b", "c", "d"])
-    predictor, _ = load(objects, import_model(tmp_path / "model.joblib", sample, objects=objects, **HERE), tmp_path)
+    predictor, _ = load(
+        objects, import_model(tmp_path / "model.joblib", Asked(sample=sample), objects=objects, **HERE), tmp_path
+    )
     assert (predictor.signature.task, predictor.signature.classes) == ("classification", [0, 1, 2])
     answers = predictor.predict(pl.from_pandas(sample))
     assert [answer["prediction"] for answer in answers] == model.predict(x).tolist()
@@ -93,11 +97,15 @@ def test_a_sample_that_does_not_fit_is_refused(tmp_path: Path, sample: dict[str,
     model = Ridge().fit(pd.DataFrame({"a": [1.0, 2.0], "b": [1.0, 0.0]}), [1.0, 2.0])
     joblib.dump(model, tmp_path / "model.joblib")
     with pytest.raises(DataError, match=says) as caught:
-        import_model(tmp_path / "model.joblib", pl.DataFrame(sample), objects=ObjectStore(tmp_path / "o"), **HERE)
+        import_model(
+            tmp_path / "model.joblib", Asked(sample=pl.DataFrame(sample)), objects=ObjectStore(tmp_path / "o"), **HERE
+        )
     assert caught.value.remedy
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(b"not a pickle")
     with pytest.raises(DataError, match="the model does not load"):
-        import_model(tmp_path / "model.pkl", pl.DataFrame({"a": [1]}), objects=ObjectStore(tmp_path / "o"), **HERE)
+        import_model(
+            tmp_path / "model.pkl", Asked(sample=pl.DataFrame({"a": [1]})), objects=ObjectStore(tmp_path / "o"), **HERE
+        )

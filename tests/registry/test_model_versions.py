@@ -319,7 +319,7 @@ def test_an_unreviewed_version_stands_in_the_same_line_and_is_not_decided_on(
     for decide in (
         lambda: models.approve(name="m", version=2),
         lambda: models.approve_by_rule(name="m", version=2, rule="automatic"),
-        lambda: models.reject(name="m", version=2),
+        lambda: models.reject(name="m", version=2, comment="worse"),
     ):
         with pytest.raises(Refused, match="has no package") as caught:
             decide()

@@ -10,7 +10,8 @@ import pytest
 
 from perennial.clock import FixedClock
 from perennial.errors import Conflict, Forbidden, Invalid, NotFound, PerennialError, Refused
-from perennial.registry.versions import Models, ModelVersion, Verdict
+from perennial.models.facts.verdict import Verdict
+from perennial.registry.versions import Models, ModelVersion
 from perennial.store.actor import acting
 from perennial.store.events import Events
 from perennial.store.records import Records
@@ -128,7 +129,7 @@ def test_what_was_decided_stays_decided(models: Models) -> None:
         models.approve(name="wages", version=1)
     assert "train another" in caught.value.remedy
     with pytest.raises(Conflict, match="already approved") as caught:
-        models.reject(name="wages", version=2)
+        models.reject(name="wages", version=2, comment="worse")
     assert "rollback" in caught.value.remedy
 
 
@@ -137,7 +138,7 @@ def test_F40_of_two_who_decide_at_once_one_wins_and_the_other_is_told(models: Mo
         register(models)
         outcomes = both(
             lambda version=version: models.approve(name="wages", version=version),
-            lambda version=version: models.reject(name="wages", version=version),
+            lambda version=version: models.reject(name="wages", version=version, comment="no"),
         )
         (lost,) = [outcome for outcome in outcomes if isinstance(outcome, Conflict)]
         (won,) = [outcome for outcome in outcomes if isinstance(outcome, ModelVersion)]
@@ -164,7 +165,7 @@ def test_imported_code_is_trusted_only_once_a_person_approved_these_bytes(models
 
 def test_rejected_imports_stay_untrusted_and_own_packages_are_trusted(models: Models) -> None:
     register(models, origin="imported")
-    models.reject(name="wages", version=1)
+    models.reject(name="wages", version=1, comment="worse")
     assert not models.is_trusted(package=PACKAGE)
     register(models, package="b" * 64, verdicts=[FAILED])
     assert models.is_trusted(package="b" * 64)

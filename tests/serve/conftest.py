@@ -170,7 +170,7 @@ class Place:
         self.revision = 0
         self.services: list[Service] = []
 
-    def arm(self, version: int, model: Any = None, **options: Any) -> Arm:
+    def arm(self, version: int, model: Any = None, *, trusted: bool = True, **options: Any) -> Arm:
         """A version whose model answers `x + version`, or misbehaves on request (`nasty`)."""
         table = _table(float(version))
         code = None
@@ -182,7 +182,17 @@ class Place:
             model=model, preparation=self.preparation, train=table, held_out=table.slice(0, 0), objects=self.objects,
             provenance={"origin": "executor", "version": version}, environment="", code=code,
         )  # fmt: skip
-        return Arm(version=version, package=package)
+        return Arm(version=version, package=package, trusted=trusted)
+
+    def probe(self, version: int, model: Any, files: dict[str, bytes]) -> Arm:
+        """A version of a user's own class, in modules of its own."""
+        table = _table(0.0)
+        code = SourceCode(module=next(iter(files)).removesuffix(".py"), features=None, files=files)
+        package = build(
+            model=model, preparation=self.preparation, train=table, held_out=table.slice(0, 0), objects=self.objects,
+            provenance={"origin": "executor", "version": version}, environment="", code=code,
+        )  # fmt: skip
+        return Arm(version=version, package=package, trusted=True)
 
     def linear(self, version: int) -> Arm:
         """A version that is a real scikit-learn model of y = x + version."""

@@ -74,7 +74,8 @@ def test_S06_a_version_whose_golden_answers_differ_is_not_served(place: Any) -> 
     place.desire(place.endpoint(live=good))
     place.serve()
     place.applied()
-    place.desire(place.endpoint(live=good, canary=type(bad)(version=2, package=place.objects.put(manifest)), share=1.0))
+    worse = type(bad)(version=2, package=place.objects.put(manifest), trusted=True)
+    place.desire(place.endpoint(live=good, canary=worse, share=1.0))
     place.until(lambda: "golden row 0" in (place.status().endpoints["wage"].problem or ""))
     assert place.status().endpoints["wage"].canary is None
 
@@ -187,6 +188,7 @@ def test_P4_a_changed_byte_in_the_cache_is_not_served(place: Any) -> None:
     model = place.serving / "cache" / arm.package / "model.pkl"
     data = bytearray(model.read_bytes())
     data[-2] ^= 1
+    model.chmod(0o600)
     model.write_bytes(data)
     service = place.serve()
     place.until(lambda: "differs from its digest" in (service.status()["problem"] or ""))

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 import sqlalchemy as sa
 
-from perennial.registry.versions import Verdict
+from perennial.models.facts.verdict import Verdict
 from perennial.store.events import events
 from perennial.types import Micros
 from perennial.ui.words import moment, subject_path
@@ -155,7 +155,7 @@ def test_a_moment_that_is_none_is_shown_as_it_is() -> None:
     "subject, path",
     [
         ("model/salary/3", "/models/salary/3"),
-        ("model/salary", "/endpoints/salary"),
+        ("model/salary", "/models/salary"),
         ("endpoint/a b", "/endpoints/a%20b"),
         ("dataset/x/1", "/log"),
         ("odd", "/log"),

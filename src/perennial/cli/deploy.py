@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from perennial.cli.models.moving import bring_in, import_options
 from perennial.cli.names import model_at
-from perennial.cli.output import common, emit, progress
-from perennial.cli.tables import read_table
+from perennial.cli.output import common, emit
 from perennial.errors import Invalid, NotFound
 
 __all__ = ["arguments", "run"]
@@ -22,9 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--now", action="store_true", help="live at once, without shadow and canary")
     parser.add_argument("--because", default="deployed by hand", help="why; kept in the time line")
     parser.add_argument("--name", help="for a FILE: the model's name")
-    parser.add_argument("--sample", type=Path, help="for a FILE: a table of some input rows (Parquet or CSV)")
-    parser.add_argument("--target", help="for a FILE: the sample's column with the true values, if it has one")
-    parser.add_argument("--key", help="for a FILE: the sample's column that names the entity, if it has one")
+    import_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -54,28 +52,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _bring_in(options: argparse.Namespace) -> int:
-    if not (options.name and options.sample):
-        what = "a fitted model needs --name and --sample"
+    if not options.name:
+        what = "a fitted model needs --name, and a file of its toolkit's a --sample"
         raise Invalid(what, remedy="perennial deploy model.pkl --name X --sample x.parquet")
-    from perennial.api.connect import open
-    from perennial.models.importing import import_model
-    from perennial.store.actor import system_user
-    from perennial.tracking.environment import environment_text
-
-    file = Path(options.model)
-    with progress("reading the model"), open(options.home, origin="cli") as workspace:
-        package = import_model(
-            file,
-            read_table(options.sample),
-            objects=workspace.objects,
-            environment=environment_text(),
-            provenance={"file": file.name, "person": system_user()},
-            target=options.target,
-            key=options.key,
-        )
-        version = workspace.models.register(
-            name=options.name, package=package, origin="imported", reason=f"brought in from {file.name}"
-        )
+    version = bring_in(options, options.model)
     import msgspec
 
     line = f"{version.name} version {version.version} is {version.state}; its code runs once approved:"

@@ -34,9 +34,9 @@ COMMANDS = {  # in the order of a project's life
     "backup": "copy the workspace, consistently",
     "restore": "make a workspace from a backup",
     "data": "dataset versions: list, show, accept",
-    "models": "model versions: list, show",
+    "models": "model versions: list, show, card, compare, explain, decide, move in and out",
     "runs": "runs: list, show, log",
-    "endpoints": "endpoints: status, history, pin, unpin",
+    "endpoints": "endpoints: status, history, live, pin, unpin",
     "label": "true values for past predictions: import",
 }
 

@@ -1,12 +1,18 @@
-"""`perennial reject NAME@VERSION`: refuse a candidate, in your name."""
+"""`perennial reject NAME@VERSION`: refuse a candidate, in your name, and say why."""
 
 from __future__ import annotations
 
 import argparse
 
-from perennial.cli.approve import arguments, decide
+from perennial.cli.models.deciding import decide, decision_arguments
+from perennial.cli.output import common
 
 __all__ = ["arguments", "run"]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    common(parser)
+    decision_arguments(parser, needs_comment=True)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -12,9 +12,12 @@ from typing import Any, Literal
 import msgspec
 import sqlalchemy as sa
 
+from perennial.deploy.history import LiveAt, live_at
 from perennial.deploy.records import endpoints, rollouts, serving
 from perennial.errors import Conflict, Invalid, NotFound, Refused
 from perennial.registry.records import versions
+from perennial.registry.test_sets import check_budget
+from perennial.registry.trust import is_trusted
 from perennial.registry.versions import no_package, point
 from perennial.serve.spec import Arm, EndpointSpec, Spec, read_spec
 from perennial.store.files import LocalFiles
@@ -91,6 +94,14 @@ class Endpoints:
         query = sa.select(rollouts).where(rollouts.c.endpoint == name).order_by(rollouts.c.started, rollouts.c.version)
         return self._records.read(lambda connection: [_rollout(row) for row in connection.execute(query).mappings()])
 
+    def live_at(self, *, name: str, at: int) -> LiveAt:
+        """What was live at a moment (microseconds since 1970), since when, and who let it.
+
+        Raises:
+            NotFound: Nothing was ever deployed under this name.
+        """
+        return self._records.read(lambda connection: live_at(connection, name, at))
+
     def start_rollout(
         self, *, name: str, version: int, stages: list[StageOptions], because: str, force: bool = False
     ) -> Rollout:
@@ -119,6 +130,7 @@ class Endpoints:
                     f"{name} version {version} is {found.state}, not approved",
                     remedy=f"perennial approve {name}@{version}",
                 )
+            check_budget(tx.connection, name, version)
             row = tx.connection.execute(sa.select(endpoints).where(endpoints.c.name == name)).first()
             if row is None:
                 tx.connection.execute(sa.insert(endpoints).values(name=name))
@@ -272,10 +284,11 @@ class Endpoints:
         with self._publishing:  # of two who publish, the one with the older state must not write last
             spec = self._records.read(self._spec)
             try:
-                published = read_spec(self._spec_path).revision
+                published = read_spec(self._spec_path)
             except Invalid:  # damaged; it is made anew from the records
-                published = -1
-            if published < spec.revision:
+                published = Spec(revision=-1)
+            # Of one revision they differ when an older program wrote it, or a person vouched for a package since.
+            if published.revision < spec.revision or (published.revision == spec.revision and published != spec):
                 LocalFiles().write_atomic(self._spec_path, msgspec.json.encode(spec))
             return spec.revision
 
@@ -293,7 +306,7 @@ class Endpoints:
             package = connection.execute(
                 sa.select(versions.c.package).where(versions.c.name == endpoint.name, versions.c.version == version)
             ).scalar_one()
-            return Arm(version=version, package=package)
+            return Arm(version=version, package=package, trusted=is_trusted(connection, package))
 
         live = arm(endpoint.live)
         rollout = endpoint.rollout

@@ -14,6 +14,7 @@ from perennial.types import JSON
 
 __all__ = [
     "Declaration",
+    "EvaluatePolicy",
     "Requirement",
     "RetrainPolicy",
     "SplitPolicy",
@@ -30,7 +31,7 @@ BadRows = Literal["warn", "quarantine", "stop"]
 Options = Mapping[str, JSON]
 
 # Left out of the JSON where nothing was said, so that a loop of before they were there is still the same loop.
-_LATER = ("cursor", "overlap", "schema", "checks", "bad_rows", "split")
+_LATER = ("cursor", "overlap", "schema", "checks", "bad_rows", "split", "evaluate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +118,31 @@ class SplitPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluatePolicy:
+    """What is measured of a candidate beyond what always is.
+
+    Attributes:
+        groups: Columns whose values are groups of people: fairness is reported by them, and each is compared with live.
+        leave_out: Columns of which each value in turn is kept out of training, and measured.
+        learning_curve: Retrain on parts of the rows, to see whether more would help.
+        time_split: Train on the past and measure on what follows, five times over.
+        robustness: Ask with noise in the numbers and with missing values.
+        budget_s: How long retraining for these may take, all together.
+        test_uses: How many candidates the same test rows may judge; None: the ledger's default, or by `tolerance`.
+        tolerance: Error of an accuracy that is accepted, from which the number of candidates follows.
+    """
+
+    groups: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    learning_curve: bool = False
+    time_split: bool = False
+    robustness: bool = True
+    budget_s: float = 600.0
+    test_uses: int | None = None
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Declaration:
     """Everything that a loop file declares."""
 
@@ -135,6 +161,7 @@ class Declaration:
     stages: tuple[Stage, ...]
     retrain: RetrainPolicy
     split: SplitPolicy | None = None
+    evaluate: EvaluatePolicy | None = None
 
     @property
     def where(self) -> str:
@@ -168,6 +195,10 @@ class Declaration:
         }
         if value.get("split") is not None:
             parts["split"] = SplitPolicy(**value["split"])
+        if value.get("evaluate") is not None:
+            told: dict[str, Any] = dict(value["evaluate"])
+            told |= {name: tuple(told.get(name, ())) for name in ("groups", "leave_out")}
+            parts["evaluate"] = EvaluatePolicy(**told)
         return cls(**{**value, **parts})
 
 

@@ -18,6 +18,7 @@ from perennial.errors import LoopError
 from perennial.loop.declaration import (
     BadRows,
     Declaration,
+    EvaluatePolicy,
     Requirement,
     RetrainPolicy,
     SplitPolicy,
@@ -27,7 +28,7 @@ from perennial.loop.declaration import (
     Task,
     Trigger,
 )
-from perennial.loop.options import choice, number, seconds, text
+from perennial.loop.options import choice, count, flag, number, seconds, text
 from perennial.loop.place import place, relative, user_frame
 
 __all__ = ["Loop"]
@@ -90,6 +91,7 @@ class Loop:
         self._stages: tuple[Stage, ...] = ()
         self._retrain: RetrainPolicy | None = None
         self._split: SplitPolicy | None = None
+        self._evaluate: EvaluatePolicy | None = None
 
     @overload
     def collect(self, function: F) -> F: ...
@@ -201,6 +203,56 @@ class Loop:
         share = number("test", test, above=0, most=0.9)
         self._split = SplitPolicy(by=by, test=share, gap_s=None if gap is None else seconds("gap", gap))
 
+    def evaluate(
+        self,
+        *,
+        groups: Sequence[str] = (),
+        leave_out: Sequence[str] = (),
+        learning_curve: bool = False,
+        time_split: bool = False,
+        robustness: bool = True,
+        budget: str = "10m",
+        test_uses: int | None = None,
+        tolerance: float | None = None,
+    ) -> None:
+        """Declare what is measured of each candidate beyond what always is.
+
+        Args:
+            groups: Columns whose values are groups of people, as in ("sex", "race"): fairness is reported by them, and
+                the live version is compared in each.
+            leave_out: Columns of which each value in turn is kept out of training and then measured, as in ("region",).
+            learning_curve: Retrain on parts of the rows, to see whether more would help.
+            time_split: Train on the past and measure on what follows, five times over; needs a time column.
+            robustness: Ask with noise in the numbers, and with missing values where training had them.
+            budget: How long retraining for these may take, all together, a duration.
+            test_uses: How many candidates the same test rows may judge before their word counts for nothing and no
+                candidate is promoted on it; default 100. Rows that new test rows share with earlier ones keep count.
+            tolerance: Instead: the error of an accuracy that is accepted, as in 0.02; the number of candidates then
+                follows from the number of rows (`stats.uses_left`, each right with probability 0.95).
+        """
+        if self._evaluate is not None:
+            raise LoopError("loop.evaluate is called twice", where=place(), remedy="say it in one call")
+        for option, columns in (("groups", groups), ("leave_out", leave_out)):
+            if isinstance(columns, str):
+                what = f"{option} cannot be {columns!r}"
+                raise LoopError(what, where=place(), remedy=f"give the names of columns, as in {option}=({columns!r},)")
+        if flag("time_split", time_split) and self._columns["time"] is None:
+            remedy = 'name it: Loop(..., time="...")'
+            raise LoopError("a split by time needs a column", where=place(), remedy=remedy)
+        if test_uses is not None and tolerance is not None:
+            remedy = "give test_uses, or tolerance, from which it follows"
+            raise LoopError("loop.evaluate is told test_uses and tolerance", where=place(), remedy=remedy)
+        self._evaluate = EvaluatePolicy(
+            groups=tuple(text("groups", name) for name in groups),
+            leave_out=tuple(text("leave_out", name) for name in leave_out),
+            learning_curve=flag("learning_curve", learning_curve),
+            time_split=time_split,
+            robustness=flag("robustness", robustness),
+            budget_s=seconds("budget", budget, least=1e-3),
+            test_uses=None if test_uses is None else count("test_uses", test_uses),
+            tolerance=None if tolerance is None else number("tolerance", tolerance, above=0, most=0.5),
+        )
+
     def require(self, *requirements: Requirement) -> None:
         """Add requirements that every candidate must meet."""
         self._requirements += _all_of("require", requirements, Requirement)
@@ -256,6 +308,7 @@ class Loop:
             stages=self._stages,
             retrain=self._retrain or RetrainPolicy(),
             split=self._split,
+            evaluate=self._evaluate,
         )
 
     def functions(self) -> dict[str, Callable[..., Any]]:

@@ -1,15 +1,16 @@
 """Make a package of a fitted model: the same bytes for the same model, without a date or a path in them.
 
-The package holds the model, the user's code that its features need, what it takes and answers, golden answers that
-every later load must repeat, and the reference profile that monitoring compares with. Whoever calls this has fitted
-the model in this process; nothing is unpickled here.
+The package holds the model in its toolkit's own form, a compiled form where one was proven to answer the same, the
+user's code that its features need, what it takes and answers, golden answers that every later load must repeat, and
+the reference profile that monitoring compares with. Whoever calls this has fitted the model in this process; nothing
+is unpickled here.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -19,8 +20,12 @@ import pyarrow as pa
 from msgspec import Struct
 
 from perennial.errors import DataError
+from perennial.models.compiling import compile_model
+from perennial.models.facts.compilation import Compilation
+from perennial.models.flavors import FLAVORS, flavor_named, flavor_of
+from perennial.models.flavors.flavor import Flavor, Scorer
 from perennial.models.mlmodel import mlmodel
-from perennial.models.package import Answer, Code, PackageManifest, Predictor, Settings, plain_values
+from perennial.models.package import COMPILED, Answer, Code, PackageManifest, Predictor, Settings
 from perennial.models.preparation import Preparation
 from perennial.models.reference import reference
 from perennial.models.rows import to_records
@@ -30,7 +35,7 @@ from perennial.types import JSON, Digest, canonical_json
 if TYPE_CHECKING:
     from perennial.store.objects import ObjectStore
 
-__all__ = ["SourceCode", "build", "predictor_of"]
+__all__ = ["Made", "SourceCode", "build", "predictor_of"]
 
 GOLDEN_ROWS = 20
 
@@ -49,6 +54,70 @@ class SourceCode(Struct, frozen=True, kw_only=True):
     files: Mapping[str, bytes]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A fitted model as it will answer: `serving` in the form that serves, `native` as its toolkit answers.
+
+    `files` are those of the compiled form, `compilation` says how it was proven, with timings.
+    """
+
+    model: Any
+    flavor: Flavor
+    preparation: Preparation
+    native: Predictor
+    serving: Predictor
+    compilation: Compilation
+    files: Mapping[str, bytes]
+
+
+def predictor_of(*, model: Any, preparation: Preparation, sample: pl.DataFrame, compiles: bool = True) -> Made:
+    """A fitted model as it would answer from a package, without storing it.
+
+    Args:
+        model: Fitted: a model of a known toolkit, an object with `predict`, or a callable that takes the frame.
+        preparation: What `preparation.learn` fixed on the training rows.
+        sample: Rows as requests have them, on which a compiled form is proven: all the test rows.
+        compiles: Look for a compiled form.
+
+    Raises:
+        DataError: The model does not answer one value per row, or answers no class of the target.
+    """
+    if not any(flavor_named(name).recognises(model) for name in FLAVORS):
+        raise DataError(
+            f"the train step returned {type(model).__name__}, which cannot predict",
+            remedy="return a fitted model with a predict method, or a function of a frame",
+        )
+    flavor = flavor_of(model)
+    signature = preparation.signature
+    x = preparation.columns(sample)
+    scorer = flavor.scorer(model, signature, x)
+    signature = _examined(scorer, signature, x)
+    preparation = Preparation(signature, preparation.function)
+    native = Predictor(preparation, scorer)
+    if not compiles:
+        reason = Compilation(form=None, reason="a compiled form was not looked for")
+        return Made(
+            model=model,
+            flavor=flavor,
+            preparation=preparation,
+            native=native,
+            serving=native,
+            compilation=reason,
+            files={},
+        )
+    compiled = compile_model(model, flavor.name, signature, scorer, x)
+    serving = native if compiled.scorer is None else Predictor(preparation, compiled.scorer)
+    return Made(
+        model=model,
+        flavor=flavor,
+        preparation=preparation,
+        native=native,
+        serving=serving,
+        compilation=compiled.report,
+        files=compiled.files,
+    )
+
+
 def build(
     *,
     model: Any,
@@ -61,11 +130,13 @@ def build(
     code: SourceCode | None = None,
     is_truth_known: bool = True,
     judged: Predictor | None = None,
+    made: Made | None = None,
+    extra: Mapping[str, bytes] | None = None,
 ) -> Digest:
     """Store a package and return its digest. The same model with the same provenance has the same digest.
 
     Args:
-        model: Fitted: an object with `predict`, or a callable that takes the frame.
+        model: Fitted; see `predictor_of`.
         preparation: What `preparation.learn` fixed on the training rows.
         train: Training rows with the target.
         held_out: Newer rows that the model has not seen, with the target; may be empty of rows.
@@ -76,15 +147,17 @@ def build(
         is_truth_known: Whether the target column is the truth; if not, no losses are kept as reference.
         judged: The fit that has not seen `held_out`, when `model` was fitted again on all rows: the reference
             predictions and losses are its answers, since a model's answers to its own training rows flatter it.
+        made: What `predictor_of` gave for this model, if it was asked before.
+        extra: More files for the package, such as the card.
 
     Raises:
-        DataError: The model cannot be pickled, or does not answer one value per row.
+        DataError: The model cannot be stored, or does not answer one value per row.
     """
-    signature = preparation.signature
     rows = held_out if held_out.num_rows else train
     raw = preparation.raw(rows)
-    settings, signature = _examined(model, preparation, raw, code)
-    predictor = Predictor(Preparation(signature, preparation.function), model, settings)
+    made = made or predictor_of(model=model, preparation=preparation, sample=raw)
+    signature = made.preparation.signature
+    predictor = made.serving
     answers = _answers(judged or predictor, raw)
     predicted = pl.Series([answer["prediction"] for answer in answers])
     actual = pl.Series(preparation.y(rows).tolist()) if is_truth_known else None
@@ -92,78 +165,58 @@ def build(
     profile = reference(train_raw, preparation.columns(train_raw), predicted, actual, task=signature.task)
     golden = np.linspace(0, raw.height - 1, min(GOLDEN_ROWS, raw.height)).round().astype(np.int64)
     records = to_records(raw[golden])
-    kind = "sklearn" if type(model).__module__.startswith("sklearn.") else "python"
+    saved = made.flavor.save(model, signature)
+    settings = Settings(
+        options={**made.native.scorer.options, **saved.options},
+        code=Code(module=code.module, features=code.features) if code else None,
+    )
+    runs_code = flavor_named(made.flavor.name).formats[saved.format].runs_code
     files = {
-        "MLmodel": mlmodel(signature, kind=kind),
-        "model.pkl": _pickled(model),
+        "MLmodel": mlmodel(signature, kind=made.flavor.name, blocks=saved.mlflow),
+        **saved.files,
+        **made.files,
+        COMPILED: _json(msgspec.structs.replace(made.compilation, timing=None)),
         "model.json": _json(settings),
         "signature.json": _json(signature),
         "golden.json": canonical_json({"records": records, "answers": _answers(predictor, predictor.frame(records))}),
+        "input_example.json": canonical_json(_split_form(records)),
         "reference.json": _json(profile),
         "environment.txt": environment.encode(),
         "provenance.json": canonical_json(dict(provenance)),
         **{f"code/{path}": data for path, data in (code.files if code else {}).items()},
+        **(extra or {}),
     }
     digests = objects.put_many(files.values())
     sizes = {path: (digest, len(data)) for (path, data), digest in zip(files.items(), digests, strict=True)}
-    manifest = PackageManifest(kind=kind, files=sizes)
+    manifest = PackageManifest(kind=made.flavor.name, saved_as=saved.format, runs_code=runs_code, files=sizes)
     return objects.put(manifest.to_bytes())
 
 
-def predictor_of(*, model: Any, preparation: Preparation, sample: pl.DataFrame) -> Predictor:
-    """A fitted model as it would answer from a package, without storing it.
-
-    Args:
-        model: As in `build`.
-        preparation: As in `build`.
-        sample: Some rows as requests have them, to find out how the model is asked.
-    """
-    settings, signature = _examined(model, preparation, sample, None)
-    return Predictor(Preparation(signature, preparation.function), model, settings)
-
-
-def _examined(
-    model: Any, preparation: Preparation, raw: pl.DataFrame, code: SourceCode | None
-) -> tuple[Settings, Signature]:
-    """How to ask this model, found by asking it."""
-    signature = preparation.signature
-    ask: Any = model
-    call = "predict" if hasattr(model, "predict") else ""
-    if not call and not callable(model):
+def _examined(scorer: Scorer, signature: Signature, x: pl.DataFrame) -> Signature:
+    """The signature with the model's own order of classes, after the model was asked once."""
+    found = scorer.answer(x)
+    if scorer.classes is not None and signature.task == "classification":
+        signature = msgspec.structs.replace(signature, classes=scorer.classes)
+    count = len(found.values) if found.values is not None else len(cast(Any, found.probabilities))
+    if count != x.height:
         raise DataError(
-            f"the train step returned {type(model).__name__}, which cannot predict",
-            remedy="return a fitted model with a predict method, or a function of a frame",
+            f"the model does not answer one value per row ({x.height} rows)", remedy="train one model per target"
         )
-    array = hasattr(model, "n_features_in_") and not hasattr(model, "feature_names_in_")
-    x = preparation.x(raw)
-    x = x.to_numpy() if array else x
-    answer = plain_values(ask.predict(x) if call else ask(x))
-    if len(answer) != raw.height or any(isinstance(value, list) for value in answer):
-        raise DataError(
-            f"the model does not answer one value per row ({raw.height} rows)",
-            remedy="train one model per target",
-        )
-    probabilities = signature.task == "classification" and hasattr(model, "predict_proba")
-    argmax = False
-    if probabilities:
-        classes: list[Any] = plain_values(ask.classes_)
-        signature = msgspec.structs.replace(signature, classes=classes)
-        best = np.asarray(ask.predict_proba(x)).argmax(axis=1).tolist()
-        argmax = [classes[i] for i in best] == answer
-    elif signature.task == "classification":
-        unknown = next((value for value in answer if value not in (signature.classes or [])), None)
+    if signature.task == "classification" and found.values is not None:
+        known = signature.classes or []
+        unknown = next((value for value in set(found.values.tolist()) if value not in known), None)
         if unknown is not None:
             raise DataError(
                 f"the model answers {unknown!r}, which is no class of {signature.output.name!r}",
                 remedy='declare task="regression", or answer one of the classes',
             )
-    return Settings(
-        call=call,
-        probabilities=probabilities,
-        argmax=argmax,
-        array=array,
-        code=Code(module=code.module, features=code.features) if code else None,
-    ), signature
+    return signature
+
+
+def _split_form(records: list[dict[str, JSON]]) -> JSON:
+    """Rows in the form in which MLflow keeps an input example."""
+    names = list(records[0]) if records else []
+    return {"columns": names, "data": [[record.get(name) for name in names] for record in records[:5]]}
 
 
 def _answers(predictor: Predictor, raw: pl.DataFrame) -> list[Answer]:
@@ -175,16 +228,6 @@ def _answers(predictor: Predictor, raw: pl.DataFrame) -> list[Answer]:
                 remedy="a model must answer every row it may be asked for",
             )
     return answers
-
-
-def _pickled(model: Any) -> bytes:
-    try:
-        return pickle.dumps(model, protocol=5)
-    except Exception as error:  # whatever a user's object raises when it is pickled
-        raise DataError(
-            f"the model cannot be stored: {type(error).__name__}: {error}",
-            remedy="define its functions and classes at the top level of the loop's module, without lambda",
-        ) from error
 
 
 def _json(value: Struct) -> bytes:

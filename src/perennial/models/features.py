@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from perennial.data.column_types import canonical, column_type
+from perennial.data.column_types import canonical
 from perennial.data.frames import FrameKind, native, to_arrow
 from perennial.errors import DataError, PerennialError, UserCodeError
 from perennial.loop.place import relative
 from perennial.models.rows import POLARS_TYPES
+from perennial.models.tensors import to_polars
 
 __all__ = ["FeaturesFunction", "apply", "prove", "uses"]
 
@@ -103,18 +104,10 @@ def uses(function: FeaturesFunction | None, frame: pl.DataFrame, kind: FrameKind
 
 
 def _canonical(made: object) -> pl.DataFrame:
-    if isinstance(made, pl.DataFrame) and all(kind in _CANONICAL for kind in made.dtypes):
+    if isinstance(made, pl.DataFrame) and all(kind in _CANONICAL or isinstance(kind, pl.Array) for kind in made.dtypes):
         return made.with_columns(pl.selectors.float().fill_nan(None)) if pl.Float64 in made.dtypes else made
     table = canonical(to_arrow(made))
-    for field in table.schema:
-        if column_type(field.type) not in POLARS_TYPES:
-            raise DataError(
-                f"features column {field.name!r} holds {field.type}, which no model takes",
-                remedy="spread it over columns of numbers or text, one value each",
-            )
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    return to_polars(table, "features column", "spread it over columns of numbers or text, one value each")
 
 
 _CANONICAL = frozenset(POLARS_TYPES.values())

@@ -2,14 +2,14 @@
 
 A package is an object in the store: a manifest that names files by digest. `checkout` copies them into a folder and
 checks every byte; `Predictor` runs such a folder. Importing this module is cheap and runs no code of a user: only
-`Predictor.load` unpickles, so it is called in workers and in the workspace's own executor, never in a server.
+`Predictor.load` may, and only for a package that is trusted, so it is called in workers and in the workspace's own
+executor, never in a server.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
-import pickle
 import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -19,39 +19,54 @@ import msgspec
 from blake3 import blake3
 from msgspec import Struct
 
-from perennial.errors import Corrupt, Invalid, PerennialError, UserCodeError
+from perennial.errors import Corrupt, Invalid, PerennialError, Refused, UserCodeError
+from perennial.models.facts.compilation import Compilation
 from perennial.models.signature import Records, Signature
 from perennial.types import JSON, Digest, canonical_json
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from perennial.models.flavors.flavor import Answered, Scorer
     from perennial.models.preparation import Preparation
     from perennial.store.files import Files
     from perennial.store.objects import ObjectStore
 
 __all__ = [
+    "COMPILED",
     "MANIFEST",
     "Answer",
     "Code",
     "PackageManifest",
     "Predictor",
     "Settings",
+    "check_format",
     "checkout",
+    "compilation_in",
     "files_of",
     "read_manifest",
+    "verify",
 ]
 
 MANIFEST = "manifest.json"  # written last: a folder that has it is whole
-RELATIVE = 1e-9  # golden numbers may differ by this share: the last bits depend on the machine's vector unit
+COMPILED = "compiled.json"  # how the model was compiled, or why not
 Answer = dict[str, JSON]
 
 
 class PackageManifest(Struct, frozen=True, kw_only=True):
-    """What a package is made of. `files`: path -> (digest, size in bytes)."""
+    """What a package is made of.
+
+    Attributes:
+        kind: The flavor (`models.flavors`).
+        saved_as: The flavor's format.
+        runs_code: Loading the native model, or the features' code, can run code that is in the package.
+        files: path -> (digest, size in bytes).
+    """
 
     format: Literal[1] = 1
-    kind: Literal["sklearn", "python"]
+    kind: str
+    saved_as: str = "pickle"
+    runs_code: bool = True
     files: dict[str, tuple[Digest, int]]
 
     def to_bytes(self) -> bytes:
@@ -66,21 +81,28 @@ class Code(Struct, frozen=True, kw_only=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """How the model is asked (`model.json`).
+    """How the model is asked (`model.json`): the flavor's options, and the user's functions.
 
-    Attributes:
-        call: Method that answers; empty when the model itself is called.
-        probabilities: The model has `predict_proba`.
-        argmax: Its prediction is always the most probable class, so that one call gives both.
-        array: It was trained on an array and is given one.
-        code: The user's functions.
+    The other fields are the options of packages of before there were flavors.
     """
 
-    call: Literal["predict", ""] = "predict"
+    options: dict[str, Any] | None = None
+    code: Code | None = None
+    call: str = "predict"
     probabilities: bool = False
     argmax: bool = False
     array: bool = False
-    code: Code | None = None
+
+    def told(self) -> dict[str, Any]:
+        """The options for the flavor."""
+        if self.options is not None:
+            return self.options
+        return {
+            "call": self.call,
+            "probabilities": self.probabilities,
+            "argmax": self.argmax,
+            "array": self.array,
+        }
 
 
 def read_manifest(data: bytes) -> PackageManifest:
@@ -108,8 +130,10 @@ def files_of(manifest: bytes) -> list[Digest]:
 def checkout(digest: Digest, objects: ObjectStore, folder: Path, *, files: Files | None = None) -> Path:
     """Copy a package into `folder`/`digest`, every byte checked; repeatable, and whole or not there.
 
+    Its files are for this user to read, not to write, and it holds no others.
+
     Raises:
-        Corrupt: A file differs from its digest. NotFound: It is not in the store.
+        Corrupt: A file differs from its digest, is a link, or is not of the package. NotFound: It is not in the store.
     """
     from perennial.store.files import LocalFiles
 
@@ -117,15 +141,33 @@ def checkout(digest: Digest, objects: ObjectStore, folder: Path, *, files: Files
     target = folder / digest
     if (target / MANIFEST).is_file():
         verify(target)
+        _refuse_strangers(target, files)
         return target
     data = objects.get(digest)
     manifest = read_manifest(data)
     files.mkdirs(target)
     for path, (content, _) in manifest.files.items():
         files.mkdirs((target / path).parent)
-        files.write_atomic(target / path, objects.get(content))
-    files.write_atomic(target / MANIFEST, data)
+        files.write_atomic(target / path, objects.get(content), mode=0o400)
+    files.write_atomic(target / MANIFEST, data, mode=0o400)
+    _refuse_strangers(target, files)
     return target
+
+
+def _refuse_strangers(folder: Path, files: Files) -> None:
+    """A file that nobody hashed must not be found beside the package's own, for example when its code is imported."""
+    named = {*read_manifest((folder / MANIFEST).read_bytes()).files, MANIFEST}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or (path.is_file() and name not in named):
+            if path.parent.name == "__pycache__":
+                files.remove(path)  # byte code that Python kept of the package's sources
+            elif not (path.name.startswith(".") and path.suffix == ".tmp"):  # another process is copying it, too
+                raise Corrupt(
+                    "there is a file among those of a model package that is not of it",
+                    where=str(path),
+                    remedy=f"remove the folder {folder}; it is made again from the store",
+                )
 
 
 def verify(folder: Path) -> dict[str, bytes]:
@@ -146,48 +188,129 @@ def verify(folder: Path) -> dict[str, bytes]:
     return contents
 
 
-class Predictor:
-    """A loaded model: rows in, answers out, by the code that also ran in training. Not safe for concurrent use."""
+def check_format(folder: Path, manifest: PackageManifest) -> None:
+    """Refuse a package whose content is not of the format that it claims; nothing of it is run or parsed for this.
 
-    def __init__(
-        self, preparation: Preparation, model: Any, settings: Settings, golden: Mapping[str, Any] | None = None
-    ):
+    Raises:
+        Corrupt: An unknown toolkit or format, or a file that begins as no file of this format does.
+    """
+    from perennial.models.flavors import flavor_named
+
+    found = flavor_named(manifest.kind).formats.get(manifest.saved_as)
+    if found is None:
+        raise Corrupt(
+            f"a model package claims the format {manifest.saved_as!r}, which {manifest.kind} does not have",
+            where=str(folder),
+            remedy="do not use this package",
+        )
+    if found.runs_code and not manifest.runs_code:
+        raise Corrupt(
+            f"a model package claims to hold no code, but {manifest.saved_as} is code",
+            where=str(folder),
+            remedy="do not use this package",
+        )
+    path = folder / found.main
+    if not path.exists():
+        raise Corrupt("a model package has no model in it", where=str(path), remedy="do not use this package")
+    if found.begins:
+        with path.open("rb") as file:
+            if not file.read(len(found.begins)) == found.begins:
+                raise Corrupt(
+                    f"the file claims to be {manifest.saved_as}, but does not begin like that",
+                    where=str(path),
+                    remedy="do not use this package",
+                )
+
+
+def compilation_in(folder: Path) -> Compilation | None:
+    """How the model in this checked-out package was compiled; None in packages of before it was tried."""
+    path = folder / COMPILED
+    return msgspec.json.decode(path.read_bytes(), type=Compilation) if path.is_file() else None
+
+
+class Predictor:
+    """A loaded model: rows in, answers out, by the code that also ran in training. Not safe for concurrent use.
+
+    Attributes:
+        signature: What it takes and answers.
+        preparation: From rows as requests have them to the model's columns.
+        scorer: The model itself, in the form that serves.
+    """
+
+    def __init__(self, preparation: Preparation, scorer: Scorer, golden: Mapping[str, Any] | None = None):
         self.signature: Signature = preparation.signature
-        self._preparation = preparation
-        self._settings = settings
+        self.preparation = preparation
+        self.scorer = scorer
         self._golden = golden or {"records": [], "answers": []}
-        self._answer: Any = getattr(model, settings.call) if settings.call else model
-        self._probabilities: Any = model.predict_proba if settings.probabilities else None
+        self._classes = list(self.signature.classes or scorer.classes or [])
+        self._names = [str(label) for label in self._classes]
 
     @classmethod
-    def load(cls, folder: Path) -> Predictor:
-        """Load a checked-out package. Runs code: only for packages that are trusted.
+    def load(cls, folder: Path, *, trusted: bool = False, native: bool = False) -> Predictor:
+        """Load a checked-out package: its compiled form where that was proven, else the toolkit's own.
+
+        Args:
+            folder: As `checkout` made it.
+            trusted: Code in this package may run in this process: somebody decided so about exactly these bytes.
+            native: Load the toolkit's own model even where there is a compiled form.
 
         Raises:
-            Corrupt: A file differs from its digest.
+            Corrupt: A file differs from its digest, or is not of the format that the package claims.
+            Refused: Loading it would run code, and it is not trusted.
             UserCodeError: The features' module or the model does not load.
         """
+        from perennial.models.flavors import flavor_named
         from perennial.models.preparation import Preparation
 
         files = verify(folder)
+        manifest = read_manifest((folder / MANIFEST).read_bytes())
+        check_format(folder, manifest)
         signature = msgspec.json.decode(files["signature.json"], type=Signature)
         settings = msgspec.json.decode(files["model.json"], type=Settings)
-        function = _import_features(folder / "code", settings.code)
-        try:
-            model = pickle.loads(files["model.pkl"])  # noqa: S301  # the caller vouches: only trusted packages
-        except Exception as error:  # a pickle can raise anything; the boundary is this package
-            raise UserCodeError(
-                f"the model does not load: {type(error).__name__}: {error}",
-                where=str(folder / "model.pkl"),
-                remedy="use the library versions in environment.txt; classes of the model must be in the loop's module",
-            ) from error
-        return cls(Preparation(signature, function), model, settings, json.loads(files["golden.json"]))
+        compiled = None if native else compilation_in(folder)
+        is_compiled = compiled is not None and compiled.form is not None and compiled.main is not None
+        # A compiled model without features needs nothing of the user's: classes in the module are the pickle's.
+        needs = settings.code if settings.code is not None and (settings.code.features or not is_compiled) else None
+        if not trusted and (needs is not None or (manifest.runs_code and not is_compiled)):
+            raise Refused(
+                f"this model package holds code ({manifest.kind}, {manifest.saved_as}), and nobody has vouched for it",
+                where=str(folder),
+                remedy="a person who knows where it comes from approves this version: perennial approve NAME@VERSION",
+            )
+        function = _import_features(folder / "code", needs)
+        if is_compiled:
+            from perennial.models.compiling import load_compiled
+
+            scorer = load_compiled(folder, signature)
+        else:
+            scorer = flavor_named(manifest.kind).load(folder, manifest.saved_as, settings.told(), signature)
+        return cls(Preparation(signature, function), scorer, json.loads(files["golden.json"]))
 
     def frame(self, records: Records) -> pl.DataFrame:
         """Checked records as the frame that `predict` takes."""
         from perennial.models.rows import to_frame
 
         return to_frame(self.signature, records)
+
+    def answers(self, frame: pl.DataFrame) -> Answered:
+        """Answers as arrays, for many rows at once; labels are values of the signature's classes.
+
+        Raises:
+            UserCodeError, Invalid: The features or the model fail on these rows.
+        """
+        import numpy as np
+
+        from perennial.models.flavors.flavor import Answered
+
+        found = self.scorer.answer(self.preparation.columns(frame))
+        values, table = found.values, found.probabilities
+        if values is None:
+            assert table is not None
+            labels = np.array(self._classes)
+            values = labels[table.argmax(axis=1)]
+        if len(values) != frame.height:
+            raise Invalid(f"the model gave {len(values)} answers for {frame.height} rows")
+        return Answered(values, table)
 
     def predict(self, frame: pl.DataFrame) -> list[Answer]:
         """One answer for each row: {"prediction": value}, with "probabilities" {class: p} from a classifier.
@@ -204,6 +327,10 @@ class Predictor:
                 return [{"prediction": None, "error": f"{type(error).__name__}: {told}"}]
             return [self.predict(frame[i])[0] for i in range(frame.height)]
 
+    def golden_frame(self) -> pl.DataFrame:
+        """The package's golden rows as `predict` takes them: some of the held-out rows of its training."""
+        return self.frame(self._golden["records"])
+
     def check_golden(self) -> list[str]:
         """Answer the package's golden rows again; one sentence per difference, none when all are as recorded."""
         records, expected = self._golden["records"], self._golden["answers"]
@@ -213,48 +340,45 @@ class Predictor:
         return [
             f"golden row {i}: answered {json.dumps(answer)}, recorded {json.dumps(wanted)}"
             for i, (answer, wanted) in enumerate(zip(found, expected, strict=True))
-            if not same(answer, wanted)
+            if not same(answer, wanted, self.scorer.relative)
         ]
 
+    def close(self) -> None:
+        """Give back what the model holds: a process, a session."""
+        self.scorer.close()
+
     def _batch(self, frame: pl.DataFrame) -> list[Answer]:
-        x: Any = self._preparation.x(frame)
-        if self._settings.array:
-            x = x.to_numpy()
-        if self._probabilities is None:
-            return [_answer(value) for value in self._values(self._answer(x), frame.height)]
-        table: Any = self._probabilities(x)
-        classes = self.signature.classes or []
-        names = [str(label) for label in classes]
-        labels = [classes[i] for i in table.argmax(axis=1).tolist()] if self._settings.argmax else self._answer(x)
-        answers = [_answer(value) for value in self._values(labels, frame.height)]
-        for answer, row in zip(answers, table.tolist(), strict=True):
-            answer["probabilities"] = dict(zip(names, row, strict=True))
+        found = self.scorer.answer(self.preparation.columns(frame))
+        table = found.probabilities
+        if found.values is not None:
+            values = _listed(found.values)
+        else:
+            assert table is not None
+            values = [self._classes[i] for i in table.argmax(axis=1).tolist()]
+        if len(values) != frame.height:
+            raise Invalid(f"the model gave {len(values)} answers for {frame.height} rows")
+        if self.signature.task == "regression":
+            values = [float(value) for value in values]
+        answers = [_answer(value) for value in values]
+        if table is not None:
+            names = self._names
+            for answer, row in zip(answers, table.tolist(), strict=True):
+                answer["probabilities"] = dict(zip(names, row, strict=True))
         return answers
 
-    def _values(self, output: Any, rows: int) -> list[Any]:
-        values = plain_values(output)
-        if len(values) != rows:
-            raise Invalid(f"the model gave {len(values)} answers for {rows} rows")
-        if self.signature.task == "regression":
-            return [float(value) for value in values]
-        return values
 
-
-def plain_values(output: Any) -> list[Any]:
-    """A model's output (array, series, list) as Python values, one per row."""
-    values: Any = (
-        output.tolist() if hasattr(output, "tolist") else output.to_list() if hasattr(output, "to_list") else output
-    )
-    return [value[0] if isinstance(value, list) and len(cast(list[Any], value)) == 1 else value for value in values]
-
-
-def same(a: JSON, b: JSON) -> bool:
-    """Equal answers: numbers within `RELATIVE`, everything else exactly."""
+def same(a: JSON, b: JSON, relative: float) -> bool:
+    """Equal answers: numbers within this share (probabilities within this much), everything else exactly."""
     if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(same(a[key], b[key], relative) for key in a)
     if isinstance(a, float) and isinstance(b, float):
-        return a == b or abs(a - b) <= RELATIVE * max(abs(a), abs(b))
+        # The last bits depend on the machine's vector unit; a share of next to nothing is nothing.
+        return a == b or abs(a - b) <= relative * max(abs(a), abs(b), relative * 1e4)
     return type(a) is type(b) and a == b
+
+
+def _listed(values: Any) -> list[Any]:
+    return values.tolist() if hasattr(values, "tolist") else list(values)
 
 
 def _answer(value: Any) -> Answer:

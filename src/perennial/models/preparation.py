@@ -20,6 +20,7 @@ from perennial.errors import DataError
 from perennial.models.features import FeaturesFunction, apply, prove, uses
 from perennial.models.rows import POLARS_TYPES, encoding
 from perennial.models.signature import ColumnType, Field, Signature, Task
+from perennial.models.tensors import shape_of, to_polars
 
 __all__ = ["Preparation", "guess_task", "learn"]
 
@@ -96,7 +97,7 @@ def learn(
     for name in filter(None, (target, key, time)):
         if name not in table.column_names:
             raise DataError(f"there is no column {name!r}", remedy=f"the table has {', '.join(table.column_names)}")
-    raw = _polars(_allowed(table.drop_columns([target]), "column"))
+    raw = _polars(table.drop_columns([target]))
     made = _proven(function, raw, kind, table, target)
     if target in made.columns and target not in raw.columns:
         raise DataError(f"features make a column named like the target, {target!r}", remedy="give it another name")
@@ -168,24 +169,15 @@ def _works(function: FeaturesFunction, frame: pl.DataFrame, kind: FrameKind) -> 
     return True
 
 
-def _allowed(table: pa.Table, what: str) -> pa.Table:
-    for field in table.schema:
-        if column_type(field.type) not in POLARS_TYPES:
-            raise DataError(
-                f"{what} {field.name!r} holds {field.type}, which no model takes",
-                remedy="spread it over columns of numbers or text, one value each, or drop it in the collect step",
-            )
-    return table
-
-
 def _polars(table: pa.Table) -> pl.DataFrame:
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    return to_polars(
+        table, "column", "spread it over columns of numbers or text, one value each, or drop it in the collect step"
+    )
 
 
 def _field(series: pl.Series, *, required: bool = True, categories: bool = True) -> Field:
-    kind = next(name for name, dtype in POLARS_TYPES.items() if dtype == series.dtype)
+    dtype, shape = series.dtype, shape_of(series.dtype)
+    kind = "float64" if shape is not None else next(name for name, known in POLARS_TYPES.items() if known == dtype)
     closed: list[str] | None = None
     if kind == "string" and categories:
         texts = cast("list[str]", series.drop_nulls().unique().sort().to_list())
@@ -197,6 +189,7 @@ def _field(series: pl.Series, *, required: bool = True, categories: bool = True)
         required=required,
         nullable=series.null_count() > 0,
         categories=closed,
+        shape=shape,
     )
 
 

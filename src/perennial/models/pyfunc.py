@@ -10,7 +10,7 @@ import polars as pl
 from perennial.data.column_types import canonical
 from perennial.data.frames import to_arrow
 from perennial.models.package import Predictor
-from perennial.models.rows import POLARS_TYPES
+from perennial.models.rows import polars_type
 
 __all__ = ["PyfuncModel"]
 
@@ -30,11 +30,12 @@ class PyfuncModel:
         return [
             answer["prediction"]
             for answer in self._predictor.predict(
-                frame.select(pl.col(field.name).cast(POLARS_TYPES[field.type]) for field in inputs)
+                frame.select(pl.col(field.name).cast(polars_type(field)) for field in inputs)
             )
         ]
 
 
 def _load_pyfunc(path: str) -> PyfuncModel:  # pyright: ignore[reportUnusedFunction]  # the name that MLflow calls
     folder = Path(path)
-    return PyfuncModel(Predictor.load(folder if folder.is_dir() else folder.parent))
+    # Whoever calls MLflow's loader on this folder vouches for the code in it, as with any model of MLflow's.
+    return PyfuncModel(Predictor.load(folder if folder.is_dir() else folder.parent, trusted=True))

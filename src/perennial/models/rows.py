@@ -9,7 +9,7 @@ import polars as pl
 
 from perennial.models.signature import Field, Records, Signature
 
-__all__ = ["POLARS_TYPES", "encoding", "to_frame", "to_records"]
+__all__ = ["POLARS_TYPES", "encoding", "polars_type", "to_frame", "to_records"]
 
 POLARS_TYPES: dict[str, Any] = {
     "float64": pl.Float64(),
@@ -23,10 +23,16 @@ POLARS_TYPES: dict[str, Any] = {
 _JSON_TYPES: dict[str, Any] = {"binary": pl.String(), "datetime": pl.String(), "date": pl.String()}
 
 
+def polars_type(field: Field) -> Any:
+    """The polars type of a column, a tensor's as an Array."""
+    plain = POLARS_TYPES[field.type]
+    return pl.Array(plain, tuple(field.shape)) if field.shape is not None else plain
+
+
 def to_frame(signature: Signature, records: Records) -> pl.DataFrame:
     """The required inputs of checked records, in the signature's order."""
     fields = [field for field in signature.inputs if field.required]
-    schema = {field.name: _JSON_TYPES.get(field.type) or POLARS_TYPES[field.type] for field in fields}
+    schema = {field.name: _JSON_TYPES.get(field.type) or polars_type(field) for field in fields}
     frame = pl.DataFrame(records, schema=schema)
     encoded = [_decoded(frame.get_column(field.name), field) for field in fields if field.type in _JSON_TYPES]
     return frame.with_columns(encoded) if encoded else frame
@@ -51,7 +57,7 @@ def encoding(fields: Sequence[Field]) -> list[pl.Expr]:
     return [
         pl.col(field.name).cast(pl.Enum(field.categories), strict=False)
         if field.categories is not None
-        else pl.col(field.name).cast(POLARS_TYPES[field.type])
+        else pl.col(field.name).cast(polars_type(field))
         for field in fields
     ]
 

@@ -52,13 +52,19 @@ _SAYS = {
 
 
 class Field(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One column. `nullable`: missing values occurred in training. `categories`: the texts seen in training."""
+    """One column.
+
+    `nullable`: missing values occurred in training. `categories`: the texts seen in training. `shape`: each value is a
+    tensor of this shape, in JSON as nested lists. `unit`: what it is measured in, for people.
+    """
 
     name: str
     type: ColumnType
     required: bool = True
     nullable: bool = False
     categories: list[str] | None = None
+    shape: list[int] | None = None
+    unit: str | None = None
 
 
 class Signature(Struct, frozen=True, kw_only=True):
@@ -112,7 +118,7 @@ class Requests:
         one: list[Any] = []
         many: list[Any] = []
         for attribute, field in zip(names, signature.inputs, strict=True):
-            kind = _PYTHON_TYPES[field.type]
+            kind = _python_type(field)
             kind = kind | None if field.nullable or not field.required else kind
             column: Any = Annotated[list[kind], rows]
             one.append((attribute, kind) if field.required else (attribute, kind, None))
@@ -202,18 +208,31 @@ class Requests:
         field = self._fields[name]
         if reason.endswith("got `null`"):
             return Invalid(
-                f"column {name!r} is null, and no training row was", where=where, remedy=f"send {_SAYS[field.type]}"
+                f"column {name!r} is null, and no training row was", where=where, remedy=f"send {_says(field)}"
             )
         return Invalid(
-            f"column {name!r} expects {_SAYS[field.type]}: {reason[0].lower()}{reason[1:]}",
+            f"column {name!r} expects {_says(field)}: {reason[0].lower()}{reason[1:]}",
             where=where,
-            remedy=f"send {_SAYS[field.type]}",
+            remedy=f"send {_says(field)}",
         )
 
     def _name_in(self, where: str) -> str | None:
         found = re.fullmatch(r"(?:records\[\d+\]\.(.*)|columns\.(.*?)(?:\[\d+\])?)", where, re.DOTALL)
         name = (found[1] or found[2]) if found else None
         return name if name in self._fields else None
+
+
+def _python_type(field: Field) -> Any:
+    kind = _PYTHON_TYPES[field.type]
+    for length in reversed(field.shape or []):
+        kind = Annotated[list[kind], Meta(min_length=length, max_length=length)]
+    return kind
+
+
+def _says(field: Field) -> str:
+    if field.shape is None:
+        return _SAYS[field.type]
+    return f"lists of numbers of the shape {' x '.join(map(str, field.shape))}"
 
 
 def _constant(word: str) -> None:

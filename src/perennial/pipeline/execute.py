@@ -210,6 +210,10 @@ class Execution:
         with self._user_code(found):
             return getattr(import_module(module), name)
 
+    def source_of(self, file: str, name: str) -> dict[str, str]:
+        """Source by path of what is called `name` at the top of a file of the project, with what it needs."""
+        return self.code.texts(self.code.slice({self.code.module_of(file): {name}}))
+
     def user_code(self, step: str) -> AbstractContextManager[None]:
         """A block in which code of this step runs: what it raises becomes a UserCodeError that names their line."""
         return self._user_code(self.declaration.step(step))

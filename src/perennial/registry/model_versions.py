@@ -20,6 +20,7 @@ from perennial.registry.reading import RegisteredVersion, current_stage, find_mo
 from perennial.registry.records import aliases, version_tags, versions
 from perennial.registry.searching import search_versions
 from perennial.registry.sources import Source, settle
+from perennial.registry.tags import delete_tag, set_tag
 from perennial.store.records import Records, Transaction
 from perennial.tracking.logged_models import LoggedModels
 
@@ -166,15 +167,7 @@ class ModelVersions:
             NotFound: There is no such version. Invalid: The key or value cannot be one.
         """
         names.model_name(name)
-        names.tags({key: value})
-
-        def change(tx: Transaction) -> None:
-            find_version(tx.connection, name, version)
-            tx.connection.execute(sa.delete(version_tags).where(_tag(name, version, key)))
-            tx.connection.execute(sa.insert(version_tags).values(name=name, version=version, key=key, value=value))
-            tx.event("model.tagged", f"model/{name}/{version}", {"key": key})
-
-        self._records.write(change)
+        self._records.write(lambda tx: set_tag(tx, name, version, key, value))
 
     def delete_tag(self, *, name: str, version: int, key: str) -> None:
         """Take a tag away; it need not be there.
@@ -183,14 +176,7 @@ class ModelVersions:
             NotFound: There is no such version. Invalid: The key cannot be one.
         """
         names.model_name(name)
-        names.tag_key(key)
-
-        def change(tx: Transaction) -> None:
-            find_version(tx.connection, name, version)
-            if tx.connection.execute(sa.delete(version_tags).where(_tag(name, version, key))).rowcount:
-                tx.event("model.untagged", f"model/{name}/{version}", {"key": key})
-
-        self._records.write(change)
+        self._records.write(lambda tx: delete_tag(tx, name, version, key))
 
     def move(self, *, name: str, version: int, stage: str, archive_existing: bool = False) -> RegisteredVersion:
         """Move a version to another stage.
@@ -283,10 +269,6 @@ def _load(connection: sa.Connection, name: str, version: int) -> RegisteredVersi
 def _update(tx: Transaction, name: str, version: int, **values: Any) -> None:
     where = (versions.c.name == name) & (versions.c.version == version)
     tx.connection.execute(sa.update(versions).where(where).values(updated=tx.now, **values))
-
-
-def _tag(name: str, version: int, key: str) -> sa.ColumnElement[bool]:
-    return (version_tags.c.name == name) & (version_tags.c.version == version) & (version_tags.c.key == key)
 
 
 def _others(connection: sa.Connection, name: str, version: int, stage: str) -> list[int]:

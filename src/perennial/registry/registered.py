@@ -22,7 +22,7 @@ from perennial.registry.reading import (
     load_models,
     load_versions,
 )
-from perennial.registry.records import aliases, model_tags, models, version_tags, versions
+from perennial.registry.records import aliases, facts, model_tags, models, version_tags, versions
 from perennial.registry.searching import search_models
 from perennial.registry.versions import point
 from perennial.store.records import Records, Transaction
@@ -235,7 +235,7 @@ class Registered:
             _check_is_only_of_clients(tx.connection, name, "renamed")
             if new_name != name and _exists(tx.connection, new_name):
                 raise _taken(new_name)
-            for table in (models, model_tags, versions, version_tags, aliases):
+            for table in (models, model_tags, facts, versions, version_tags, aliases):
                 tx.connection.execute(sa.update(table).where(table.c.name == name).values(name=new_name))
             now = {"updated": tx.now}
             tx.connection.execute(sa.update(versions).where(versions.c.name == new_name).values(now))
@@ -256,7 +256,7 @@ class Registered:
         def change(tx: Transaction) -> None:
             model = find_model(tx.connection, name)
             _check_is_only_of_clients(tx.connection, name, "deleted")
-            for table in (aliases, version_tags, versions, model_tags, models):
+            for table in (aliases, version_tags, versions, facts, model_tags, models):
                 tx.connection.execute(sa.delete(table).where(table.c.name == name))
             tx.event("model.removed", f"model/{name}", {"last": model.last})
 

@@ -4,76 +4,40 @@ A version is written once; afterwards only its state moves, each move by a named
 the same transaction. The aliases `live` and `candidate` belong to the rollout (`deploy`), which moves them with
 `point` inside its own transaction; everybody else is refused.
 
-Versions that MLflow's clients register (`model_versions`) stand in the same line, *unreviewed*: they have no package,
-so they cannot be approved or deployed.
+What people say of a model stands beside its versions (`describing`); where a version comes from and what became of it
+is read in `lineage`. Versions that MLflow's clients register (`model_versions`) stand in the same line, *unreviewed*:
+they have no package, so they cannot be approved or deployed.
 """
 
 from __future__ import annotations
 
+import builtins
 import re
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import sqlalchemy as sa
 
-from perennial.errors import Conflict, Forbidden, Invalid, NotFound, Refused
+from perennial.errors import Invalid
+from perennial.models.facts.verdict import Verdict
+from perennial.registry.deciding import decide
+from perennial.registry.describing import ModelFacts, about, describe
+from perennial.registry.inventory import InventoryLine, inventory
+from perennial.registry.lineage import Learned, Lineage, learned_from, lineage
 from perennial.registry.names import RESERVED_ALIASES
 from perennial.registry.numbering import next_version
-from perennial.registry.records import aliases, versions
+from perennial.registry.pointing import aliases_of, check_own_alias, move_own_alias, point
+from perennial.registry.records import versions
+from perennial.registry.tags import delete_tag, load_tags, set_tag
+from perennial.registry.test_sets import JudgedOn, count_use
+from perennial.registry.trust import is_trusted
+from perennial.registry.version import ModelVersion, State, find, made_of, no_package, package_of
 from perennial.store.actor import current_actor
 from perennial.store.records import Records, Transaction
-from perennial.types import Digest
 
-__all__ = ["RESERVED_ALIASES", "ModelVersion", "Models", "Verdict", "no_package", "package_of", "point"]
+__all__ = ["RESERVED_ALIASES", "ModelVersion", "Models", "no_package", "package_of", "point"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-
-State = Literal["candidate", "refused", "approved", "rejected", "unreviewed"]
-
-
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What one requirement found. `passed` is None where it does not apply, for example without a live version."""
-
-    kind: str
-    sentence: str
-    passed: bool | None
-    says: str
-    evidence: dict[str, Any] = {}
-
-
-class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a model: what it is made of, how it came about and who let it pass.
-
-    `package`, `bundle`, `declaration` and `evaluation` are object digests; `trained_until` is the newest moment in its
-    training data, in microseconds; `at` is when it was registered. A version that a client registered has no package
-    but a `source`, and `storage`, where its files lie; `stage` is what clients moved it to.
-    """
-
-    name: str
-    version: int
-    package: str | None
-    origin: str
-    state: State
-    run_id: str | None
-    dataset: str | None
-    dataset_version: int | None
-    bundle: str | None
-    declaration: str | None
-    evaluation: str | None
-    verdicts: list[Verdict]
-    trained_until: int | None
-    reason: str
-    at: int
-    decided_by: str | None
-    decided_at: int | None
-    comment: str | None
-    source: str | None = None
-    storage: str | None = None
-    model_id: str | None = None
-    run_link: str | None = None
-    description: str = ""
-    stage: str = "None"
-    updated: int = 0
 
 
 class Models:
@@ -97,10 +61,12 @@ class Models:
         verdicts: list[Verdict] | None = None,
         trained_until: int | None = None,
         reason: str = "",
+        judged_on: JudgedOn | None = None,
     ) -> ModelVersion:
         """Add the next version of a model; the same run registers once, however often it asks.
 
-        Its state is `refused` when a verdict failed, else `candidate`, which waits for approval.
+        Its state is `refused` when a verdict failed, else `candidate`, which waits for approval. `judged_on` counts a
+        look at the test set, whatever the verdicts.
         """
         if not _NAME.fullmatch(name):
             raise Invalid(
@@ -122,7 +88,7 @@ class Models:
                     .first()
                 )
                 if row is not None:
-                    return _version(row)
+                    return made_of(row)
             version = ModelVersion(
                 name=name,
                 version=next_version(tx, name),
@@ -145,7 +111,10 @@ class Models:
                 updated=tx.now,
             )
             row_values = msgspec.structs.asdict(version) | {"verdicts": msgspec.json.encode(found).decode()}
+            del row_values["tags"]
             tx.connection.execute(sa.insert(versions).values(**row_values))
+            if judged_on is not None:
+                count_use(tx, name, version.version, judged_on)
             failed = [verdict.kind for verdict in found if verdict.passed is False]
             tx.event(
                 "model.registered" if state == "candidate" else "model.refused",
@@ -156,14 +125,23 @@ class Models:
 
         return self._records.write(change)
 
-    def approve(self, *, name: str, version: int, comment: str = "") -> ModelVersion:
-        """Let a candidate pass, in the name of the acting person.
+    def approve(self, *, name: str, version: int, comment: str = "", package: str | None = None) -> ModelVersion:
+        """Let a candidate pass, in the name of the acting person: exactly these bytes are trusted from then on.
+
+        Args:
+            name: The model.
+            version: Its number.
+            comment: Why; kept with the decision.
+            package: The digest that the person looked at.
 
         Raises:
             Refused: A requirement failed, the verdicts say which; or a client registered it, so it has no package.
-            Conflict: It was rejected before.
+            Conflict: It was rejected before, or its package is not the one that the person looked at.
         """
-        return self._decide(name, version, "approved", current_actor().person, comment)
+        who = current_actor().person
+        return self._records.write(
+            lambda tx: decide(tx, name, version, state="approved", who=who, comment=comment, package=package)
+        )
 
     def approve_by_rule(self, *, name: str, version: int, rule: str) -> ModelVersion:
         """Let a candidate pass because the loop declares automatic approval; recorded as the rule, not a person.
@@ -171,16 +149,27 @@ class Models:
         Raises:
             Forbidden: The version was imported: only a person can vouch for code that came from elsewhere.
         """
-        return self._decide(name, version, "approved", f"rule: {rule}", "", may_be_imported=False)
+        who = f"rule: {rule}"
+        return self._records.write(
+            lambda tx: decide(tx, name, version, state="approved", who=who, comment="", may_be_imported=False)
+        )
 
     def reject(self, *, name: str, version: int, comment: str = "") -> ModelVersion:
-        """Refuse a candidate, in the name of the acting person.
+        """Refuse a candidate, in the name of the acting person, who says why.
 
         Raises:
+            Invalid: There is no comment: whoever trains the next one must know what was wrong.
             Refused: A client registered it: it has no package that could be decided on.
             Conflict: It was approved or failed its requirements before.
         """
-        return self._decide(name, version, "rejected", current_actor().person, comment)
+        if not comment.strip():
+            raise Invalid(
+                "a rejection needs a comment",
+                where="comment",
+                remedy=f'say what is wrong: perennial reject {name}@{version} --comment "..."',
+            )
+        who = current_actor().person
+        return self._records.write(lambda tx: decide(tx, name, version, state="rejected", who=who, comment=comment))
 
     def get(self, *, name: str, version: int | None = None, alias: str | None = None) -> ModelVersion:
         """One version, by number or alias; by default the newest.
@@ -190,7 +179,7 @@ class Models:
         """
 
         def query(connection: sa.Connection) -> ModelVersion:
-            return _find(connection, name, version, alias)
+            return find(connection, name, version, alias)
 
         return self._records.read(query)
 
@@ -201,11 +190,94 @@ class Models:
             query = query.where(versions.c.name == name)
         if state is not None:
             query = query.where(versions.c.state == state)
-        return self._records.read(lambda connection: [_version(row) for row in connection.execute(query).mappings()])
+
+        def found(connection: sa.Connection) -> list[ModelVersion]:
+            tags = load_tags(connection, name=name)
+            return [
+                made_of(row, tags.get((row["name"], row["version"]))) for row in connection.execute(query).mappings()
+            ]
+
+        return self._records.read(found)
+
+    def inventory(self) -> builtins.list[InventoryLine]:
+        """Every model in a line: what people say of it, its newest version, what is live and what waits."""
+        return self._records.read(inventory)
+
+    def about(self, *, name: str) -> ModelFacts:
+        """What people said of a model; empty where nobody has said it.
+
+        Raises:
+            NotFound: There is no such model.
+        """
+        return self._records.read(lambda connection: about(connection, name))
+
+    def describe(
+        self,
+        *,
+        name: str,
+        description: str | None = None,
+        purpose: str | None = None,
+        owner: str | None = None,
+        risk: str | None = None,
+        data: str | None = None,
+        limits: str | None = None,
+        review_by: str | None = None,
+        retire_by: str | None = None,
+    ) -> ModelFacts:
+        """Say what a model is for, who answers for it, where its limits are; see `ModelFacts` for each.
+
+        None leaves a fact as it is, an empty text takes it away. Days are written as 2027-06-30.
+
+        Raises:
+            NotFound: There is no such model. Invalid: A day is none, or a text is too long.
+        """
+        said = {
+            "description": description,
+            "purpose": purpose,
+            "owner": owner,
+            "risk": risk,
+            "data": data,
+            "limits": limits,
+            "review_by": review_by,
+            "retire_by": retire_by,
+        }
+        return self._records.write(lambda tx: describe(tx, name, said))
+
+    def set_tag(self, *, name: str, version: int, key: str, value: str = "") -> None:
+        """Set a tag of a version; one that is there is replaced.
+
+        Raises:
+            NotFound: There is no such version. Invalid: The key or value cannot be one.
+        """
+        self._records.write(lambda tx: set_tag(tx, name, version, key, value))
+
+    def delete_tag(self, *, name: str, version: int, key: str) -> None:
+        """Take a tag of a version away; it need not be there.
+
+        Raises:
+            NotFound: There is no such version. Invalid: The key cannot be one.
+        """
+        self._records.write(lambda tx: delete_tag(tx, name, version, key))
+
+    def lineage(self, *, name: str, version: int) -> Lineage:
+        """What a version was made of, who let it pass, and when it was live.
+
+        Raises:
+            NotFound: There is no such version.
+        """
+        return self._records.read(lambda connection: lineage(connection, name, version))
+
+    def learned_from(self, *, dataset: str, version: int) -> builtins.list[Learned]:
+        """The model versions that learned from a dataset version, also through data that were made of it.
+
+        Raises:
+            NotFound: There is no such dataset version.
+        """
+        return self._records.read(lambda connection: learned_from(connection, dataset, version))
 
     def aliases(self, *, name: str) -> dict[str, int]:
         """Which version each alias of this model points at."""
-        return self._records.read(lambda connection: _aliases(connection, name))
+        return self._records.read(lambda connection: aliases_of(connection, name))
 
     def set_alias(self, *, name: str, alias: str, version: int | None, expected: int | None = None) -> dict[str, int]:
         """Point an alias of your own at a version, or remove it with None.
@@ -220,136 +292,9 @@ class Models:
             Forbidden: `live` and `candidate` move only through a rollout.
             Conflict: It does not point at `expected` any more.
         """
-        if not _NAME.fullmatch(alias) or alias.isdigit():
-            raise Invalid(
-                f"{alias!r} is not a name for an alias",
-                remedy="use up to 100 letters, digits, '_', '-' and '.', and not a number alone",
-            )
-        if alias.lower() in RESERVED_ALIASES:
-            raise Forbidden(
-                f"the alias {alias!r} moves only through approval and rollout",
-                remedy=f"perennial approve {name}@VERSION, or perennial deploy {name}@VERSION",
-            )
-
-        def change(tx: Transaction) -> dict[str, int]:
-            _find(tx.connection, name, version, None)
-            present = _aliases(tx.connection, name).get(alias, 0)
-            if expected is not None and present != expected:
-                raise Conflict(
-                    f"{name}@{alias} points at {f'version {present}' if present else 'no version'} meanwhile",
-                    remedy="look again, then decide",
-                )
-            point(tx, name, alias, version)
-            return _aliases(tx.connection, name)
-
-        return self._records.write(change)
+        check_own_alias(name, alias)
+        return self._records.write(lambda tx: move_own_alias(tx, name, alias, version, expected))
 
     def is_trusted(self, *, package: str) -> bool:
         """Whether code in this package may run in a worker: it is ours, or a person approved exactly these bytes."""
-        query = sa.select(versions.c.origin, versions.c.state).where(versions.c.package == package)
-        return self._records.read(
-            lambda connection: any(row.origin == "loop" or row.state == "approved" for row in connection.execute(query))
-        )
-
-    def _decide(
-        self,
-        name: str,
-        version: int,
-        state: Literal["approved", "rejected"],
-        who: str,
-        comment: str,
-        *,
-        may_be_imported: bool = True,
-    ) -> ModelVersion:
-        def change(tx: Transaction) -> ModelVersion:
-            current = _find(tx.connection, name, version, None)
-            package_of(current)
-            if current.origin == "imported" and not may_be_imported:
-                raise Forbidden(
-                    f"{name} version {version} was imported, so a person must vouch for its code",
-                    remedy=f"perennial approve {name}@{version}",
-                )
-            if current.state == state:
-                return current
-            if state == "approved" and current.state == "refused":
-                failed = [verdict.says for verdict in current.verdicts if verdict.passed is False]
-                raise Refused(
-                    f"{name} version {version} failed its requirements: {'; '.join(failed)}",
-                    remedy="train a better candidate, or change the requirement in the loop and run it again",
-                )
-            if current.state != "candidate":
-                raise Conflict(
-                    f"{name} version {version} is already {current.state}",
-                    where=f"decided by {current.decided_by}" if current.decided_by else "",
-                    remedy="use `perennial deploy` or `perennial rollback` to change what is live"
-                    if current.state == "approved"
-                    else "train another candidate: perennial run",
-                )
-            tx.connection.execute(
-                sa.update(versions)
-                .where(versions.c.name == name, versions.c.version == version)
-                .values(state=state, decided_by=who, decided_at=tx.now, comment=comment, updated=tx.now)
-            )
-            tx.event(f"model.{state}", f"model/{name}/{version}", {"by": who, "comment": comment})
-            return _find(tx.connection, name, version, None)
-
-        return self._records.write(change)
-
-
-def package_of(version: ModelVersion) -> Digest:
-    """The package of a version.
-
-    Raises:
-        Refused: A client registered it, and it has none.
-    """
-    if version.package is None:
-        raise no_package(version.name, version.version)
-    return Digest(version.package)
-
-
-def no_package(name: str, version: int) -> Refused:
-    """Why nothing can be done with a version that only names files."""
-    return Refused(
-        f"{name} version {version} is unreviewed: a client registered it, and it has no package that could be tested "
-        "and served",
-        remedy=f"download its model (mlflow artifacts download -u models:/{name}/{version} -d FOLDER), then bring it "
-        f"in with some rows of input: perennial deploy FOLDER/model.pkl --name {name} --sample ROWS.parquet",
-    )
-
-
-def point(tx: Transaction, name: str, alias: str, version: int | None) -> None:
-    """Move an alias within a transaction; writes nothing, also no event, when it already points there."""
-    where = (aliases.c.name == name) & (aliases.c.alias == alias)
-    old = tx.connection.execute(sa.select(aliases.c.version).where(where)).scalar_one_or_none()
-    if old == version:
-        return
-    tx.connection.execute(sa.delete(aliases).where(where))
-    if version is not None:
-        tx.connection.execute(sa.insert(aliases).values(name=name, alias=alias, version=version))
-    tx.event("alias.moved", f"model/{name}", {"alias": alias, "from": old, "to": version})
-
-
-def _aliases(connection: sa.Connection, name: str) -> dict[str, int]:
-    query = sa.select(aliases.c.alias, aliases.c.version).where(aliases.c.name == name).order_by(aliases.c.alias)
-    return {row.alias: row.version for row in connection.execute(query)}
-
-
-def _find(connection: sa.Connection, name: str, version: int | None, alias: str | None) -> ModelVersion:
-    query = sa.select(versions).where(versions.c.name == name, versions.c.removed.is_(None))
-    if alias is not None:
-        chosen = sa.select(aliases.c.version).where(aliases.c.name == name, aliases.c.alias == alias)
-        query = query.where(versions.c.version == chosen.scalar_subquery())
-    elif version is not None:
-        query = query.where(versions.c.version == version)
-    row = connection.execute(query.order_by(versions.c.version.desc()).limit(1)).mappings().first()
-    if row is None:
-        what = f"{name}@{alias}" if alias is not None else name if version is None else f"{name} version {version}"
-        raise NotFound(f"there is no model {what}", remedy="perennial models list shows what there is")
-    return _version(row)
-
-
-def _version(row: sa.RowMapping) -> ModelVersion:
-    values: dict[str, Any] = dict(row)
-    del values["removed"]
-    values["verdicts"] = msgspec.json.decode(values["verdicts"], type=list[Verdict])
-    return ModelVersion(**values)
+        return self._records.read(lambda connection: is_trusted(connection, package))

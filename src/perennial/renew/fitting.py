@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from perennial.data.frames import FrameKind, kind_of, to_arrow
 from perennial.data.split import Split, split
 from perennial.errors import DataError
 from perennial.loop.declaration import Declaration
 from perennial.loop.graph import Wiring
-from perennial.models.build import SourceCode, build, predictor_of
+from perennial.models.build import Made, SourceCode, build, predictor_of
 from perennial.models.package import Predictor
 from perennial.models.preparation import Preparation, learn
 from perennial.pipeline.execute import Execution
@@ -31,13 +33,17 @@ __all__ = ["Fitted", "fit", "fit_rows"]
 class Fitted:
     """A package to serve, and the fit that was judged.
 
-    `judged` is the fit on the older rows; `train` and `test` are the rows that it saw and did not see. `trained_until`
-    is the newest moment in the served model's rows, microseconds, where the loop has a time column.
+    `judged` is the fit on the older rows as it would serve, `made` the same with the toolkit's own model beside it;
+    `train` and `test` are the rows that it saw and did not see. `trained_until` is the newest moment in the served
+    model's rows, microseconds, where the loop has a time column. `retrain` fits once more, without the cache, on these
+    positions of `train` (None: all), from this seed.
     """
 
     package: Digest
     judged_package: Digest
     judged: Predictor
+    made: Made
+    retrain: Callable[[NDArray[np.int64] | None, int], Predictor]
     train: pa.Table
     test: pa.Table
     split: Split
@@ -73,12 +79,15 @@ def fit(
     train, test = parts.parts(table)
     older = _learn(execution, declaration, wiring, train, kind)
     model = _train(execution, declaration, wiring, older, train, values)
-    judged = predictor_of(model=model, preparation=older, sample=older.raw(test))
+    made = predictor_of(model=model, preparation=older, sample=older.raw(test))
+    judged = made.serving
     everything = _learn(execution, declaration, wiring, table, kind)
     served = _train(execution, declaration, wiring, everything, table, values)
     environment = environment_text()
 
-    def package(fitted: Any, preparation: Preparation, rows: pa.Table, by: Predictor | None) -> Digest:
+    def package(
+        fitted: Any, preparation: Preparation, rows: pa.Table, by: Predictor | None, asked: Made | None = None
+    ) -> Digest:
         return build(
             model=fitted,
             preparation=preparation,
@@ -89,12 +98,15 @@ def fit(
             environment=environment,
             code=_code(execution, wiring, fitted),
             judged=by,
+            made=asked,
         )
 
     return Fitted(
         package=package(served, everything, table, judged),
-        judged_package=package(model, older, train, None),
+        judged_package=package(model, older, train, None, made),
         judged=judged,
+        made=made,
+        retrain=_retraining(execution, declaration, wiring, values, train, kind),
         train=train,
         test=test,
         split=parts,
@@ -108,7 +120,33 @@ def fit_rows(
     """Fit the model on these rows of the table and give it as it would answer, without storing a package."""
     preparation = _learn(execution, declaration, wiring, rows, kind_of(execution.load(values[wiring.table])))
     model = _train(execution, declaration, wiring, preparation, rows, values)
-    return predictor_of(model=model, preparation=preparation, sample=preparation.raw(rows))
+    made = predictor_of(model=model, preparation=preparation, sample=preparation.raw(rows), compiles=False)
+    return made.native
+
+
+def _retraining(
+    execution: Execution,
+    declaration: Declaration,
+    wiring: Wiring,
+    values: Mapping[str, Value],
+    train: pa.Table,
+    kind: FrameKind,
+) -> Callable[[NDArray[np.int64] | None, int], Predictor]:
+    def retrain(rows: NDArray[np.int64] | None, seed: int) -> Predictor:
+        table = train if rows is None else train.take(pa.array(rows))
+        preparation = _learn(execution, declaration, wiring, table, kind)
+        raw = preparation.raw(table)
+        given: dict[str, Any] = {"X": preparation.x(raw), "y": preparation.y(table)}
+        wanted = declaration.step(wiring.train).inputs
+        given |= {name: execution.load(values[name]) for name in wanted if name not in given}
+        function = execution.function(wiring.train)
+        random.seed(seed)
+        np.random.seed(seed)  # what a training that names no seed draws from
+        with execution.user_code(wiring.train):
+            model = function(**{name: given[name] for name in wanted})
+        return predictor_of(model=model, preparation=preparation, sample=raw, compiles=False).native
+
+    return retrain
 
 
 def _split(table: pa.Table, declaration: Declaration) -> Split:

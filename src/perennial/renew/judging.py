@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,16 +14,25 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from perennial.data.datasets import DatasetVersion
+from perennial.data.row_sample import row_codes, row_sample
 from perennial.data.tables import read_table
 from perennial.errors import LoopError, NotFound
-from perennial.evaluate.answers import Answers
-from perennial.evaluate.evaluation import Evaluation, HeldOut, evaluate
-from perennial.evaluate.requirements import Case, check_requirements
+from perennial.evaluate.answers import Answers, HeldOut
+from perennial.evaluate.evaluation import Evaluation, evaluate
+from perennial.evaluate.explain.registration import explain
+from perennial.evaluate.material import Live, Material
+from perennial.evaluate.metrics import loss_of
+from perennial.evaluate.requirements import Case, DataFacts, PackageFacts, Refit, check_requirements
 from perennial.loop.declaration import Declaration
-from perennial.models.package import Predictor, checkout
-from perennial.registry.versions import ModelVersion, Verdict, package_of
+from perennial.models.facts.verdict import Verdict
+from perennial.models.package import Predictor, checkout, read_manifest
+from perennial.pipeline.execute import Execution
+from perennial.registry.test_sets import JudgedOn
+from perennial.registry.versions import ModelVersion, package_of
 from perennial.renew.fitting import Fitted
 from perennial.renew.rooms import Rooms
+from perennial.store.hashing import digest_of
 from perennial.types import Digest
 
 __all__ = ["Judged", "judge"]
@@ -30,51 +40,175 @@ __all__ = ["Judged", "judge"]
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What was measured, and the verdict of each requirement."""
+    """What was measured, the verdict of each requirement, and the look at the test set that it cost."""
 
     evaluation: Evaluation
     evaluation_digest: Digest
     verdicts: list[Verdict]
+    judged_on: JudgedOn
 
 
-def judge(rooms: Rooms, declaration: Declaration, fitted: Fitted) -> Judged:
-    """Evaluate the judged fit and run the loop's requirements."""
+def judge(
+    rooms: Rooms, declaration: Declaration, fitted: Fitted, execution: Execution, data: DatasetVersion | None
+) -> Judged:
+    """Evaluate the judged fit and run the loop's requirements, within the execution that fitted it."""
     predictor = fitted.judged
     task = predictor.signature.task
     test_frame, train_frame = _requests(predictor, fitted.test), _requests(predictor, fitted.train)
-    test = _held_out(predictor, declaration, fitted.test, predictor.predict(test_frame))
-    train = _held_out(predictor, declaration, fitted.train, predictor.predict(train_frame))
+    inputs = tuple(test_frame.columns)
+    ask = _asking(predictor, inputs)
+    train = _held_out(predictor, declaration, fitted.train, ask(train_frame))
+    test = _held_out(predictor, declaration, fitted.test, ask(test_frame)).coded(train.answers.classes)
+    train = train.coded(test.answers.classes)  # one coding for both, labels that only one of them has included
     live, answers, fresh = _live(rooms, declaration, fitted)
+    context, train_context = (
+        _context(fitted.test, declaration, test_frame),
+        _context(fitted.train, declaration, train_frame),
+    )
     case = Case(
         task=task,
-        frame=_context(fitted.test, declaration, test_frame),
+        frame=context,
+        inputs=inputs,
         held_out=test,
-        train_truth=train.truth,
-        predict=lambda frame: predictor.predict(frame.select(test_frame.columns)),
+        train=train,
+        train_frame=train_context,
+        answer=ask,
+        predict=lambda frame: predictor.predict(frame.select(inputs)),
         live_version=live.version if live is not None else None,
         live=answers,
         fresh=fresh,
+        time=declaration.time,
+        key=declaration.key,
+        package=_package(rooms, fitted),
+        data=_data(data),
+        refit=lambda seed: Refit(answers=_asking(fitted.retrain(None, seed), inputs)(test_frame)),
+        call=_calling(execution, declaration),
     )
     try:
         found = check_requirements(declaration.requirements, case)
+        evaluation = evaluate(
+            task,
+            test=test,
+            train=train,
+            split=fitted.split.says,
+            answers=_stored(rooms, test, answers, fresh, task),
+            material=Material(
+                test_frame=context,
+                train_frame=train_context,
+                inputs=inputs,
+                ask=ask,
+                fit=lambda rows: _asking(fitted.retrain(rows, 0), inputs),
+                nullable=frozenset(field.name for field in predictor.signature.inputs if field.nullable),
+                key=declaration.key,
+                time=declaration.time,
+                delay_s=declaration.label_delay_s,
+                training=fitted.made.flavor.curves(fitted.made.model),
+            ),
+            live=None
+            if live is None or answers is None or fresh is None
+            else Live(name=f"{live.name} version {live.version}", answers=answers, fresh=fresh),
+            policy=declaration.evaluate,
+        )
     except LoopError as error:
         raise LoopError(error.what, where=error.where or declaration.where, remedy=error.remedy) from error
-    rows = _stored(rooms, test, answers, fresh, task)
-    evaluation = evaluate(task, test=test, train=train, split=fitted.split.says, answers=rows)
+    evaluation = msgspec.structs.replace(
+        evaluation,
+        explanation=_explained(rooms, fitted, test_frame, test),
+        compilation=msgspec.to_builtins(fitted.made.compilation),
+    )
     return Judged(
         evaluation=evaluation,
         evaluation_digest=rooms.objects.put(msgspec.json.encode(evaluation)),
-        verdicts=[
-            Verdict(
-                kind=verdict.kind,
-                sentence=verdict.sentence,
-                passed=verdict.passed,
-                says=verdict.says,
-                evidence=verdict.evidence,
-            )
-            for verdict in found
-        ],
+        verdicts=found,
+        judged_on=_look(fitted, evaluation, test, answers, fresh),
     )
+
+
+def _asking(predictor: Predictor, inputs: tuple[str, ...]) -> Callable[[pl.DataFrame], Answers]:
+    signature = predictor.signature
+
+    def ask(frame: pl.DataFrame) -> Answers:
+        found = predictor.answers(frame.select(inputs))
+        return Answers.of_arrays(
+            found.values,
+            found.probabilities,
+            signature.classes or (),
+            signature.task,
+            positive=signature.positive,
+        )
+
+    return ask
+
+
+def _calling(execution: Execution, declaration: Declaration) -> Callable[[str, str, Mapping[str, Any]], Any]:
+    """Call a function that a requirement names, with those of the given things that it asks for."""
+
+    def call(name: str, file: str, given: Mapping[str, Any]) -> Any:
+        step = next((step for step in declaration.steps if step.file == file), None)
+        if step is None:
+            raise LoopError(
+                f"the requirement {name!r} is written in {file}, where there is no step of the loop",
+                remedy="write it in the file of the loop",
+            )
+        function = execution.named(step.name, name)
+        with execution.user_code(step.name):
+            return function(**{word: given[word] for word in inspect.signature(function).parameters})
+
+    return call
+
+
+def _package(rooms: Rooms, fitted: Fitted) -> PackageFacts:
+    manifest = read_manifest(rooms.objects.get(fitted.judged_package))
+    sizes = {path: size for path, (_, size) in manifest.files.items()}
+    return PackageFacts(
+        size_bytes=sum(sizes.values()),
+        form=fitted.made.compilation.form,
+        folder=checkout(fitted.judged_package, rooms.objects, rooms.folder.serving_cache),
+        largest=dict(sorted(sizes.items(), key=lambda item: -item[1])[:3]),
+    )
+
+
+def _data(version: DatasetVersion | None) -> DataFacts | None:
+    if version is None:
+        return None
+    kept_out = version.changes.get("quarantined", 0)
+    broken = [(violation.says, violation.count) for violation in version.violations]
+    return DataFacts(rows=version.rows, quarantined=kept_out, broken=broken)
+
+
+def _look(
+    fitted: Fitted, evaluation: Evaluation, test: HeldOut, live: Answers | None, fresh: NDArray[np.bool_] | None
+) -> JudgedOn:
+    """What judging cost: one look at these rows."""
+    frame = cast(pl.DataFrame, pl.from_arrow(fitted.test))
+    name, task = evaluation.metric, evaluation.task
+    loss = float(loss_of(task, test.truth, test.answers).mean())
+    if task == "regression":
+        trivial = evaluation.baseline[name].value
+        loss = evaluation.test[name].value / trivial if trivial else 0.0
+    disagreement = 1.0
+    if task == "classification" and live is not None and fresh is not None and fresh.all():
+        same = test.with_answers(live).answers
+        disagreement = max(float(np.mean(same.prediction != test.answers.prediction)), 1 / len(test))
+    return JudgedOn(
+        test_set=digest_of(np.sort(row_codes(frame)).tobytes()),
+        rows=frame.height,
+        sample=row_sample(frame),
+        loss=loss,
+        loss_name=f"{name} over the trivial baseline's" if task == "regression" else "share of wrong labels",
+        disagreement=disagreement,
+    )
+
+
+def _explained(rooms: Rooms, fitted: Fitted, frame: pl.DataFrame, test: HeldOut) -> Digest:
+    """What drives the answers, stored with the attributions that later ones are compared with."""
+    explanation, attributions = explain(fitted.made.native, frame, test.truth, budget_s=rooms.settings.explain_s)
+    if attributions.width:
+        buffer = io.BytesIO()
+        attributions.write_parquet(buffer)
+        stored = rooms.objects.put(buffer.getvalue())
+        explanation = msgspec.structs.replace(explanation, attributions=stored)
+    return rooms.objects.put(msgspec.json.encode(explanation))
 
 
 def _live(
@@ -89,7 +223,7 @@ def _live(
     if not rooms.models.is_trusted(package=package):
         return live, None, None
     folder = checkout(package, rooms.objects, rooms.folder.serving_cache)
-    predictor = Predictor.load(folder)
+    predictor = Predictor.load(folder, trusted=True)
     fresh = _fresh(rooms, declaration, fitted, live)
     needed = [field.name for field in predictor.signature.inputs if field.required]
     if any(name not in fitted.test.column_names for name in needed) or not fresh.any():
@@ -100,7 +234,10 @@ def _live(
     answered = ["error" not in output for output in outputs]
     fresh[np.flatnonzero(fresh)] = answered
     kept = [output for output, is_answered in zip(outputs, answered, strict=True) if is_answered]
-    return live, Answers.of(kept, predictor.signature.task) if kept else None, fresh
+    signature = predictor.signature
+    if not kept:
+        return live, None, fresh
+    return live, Answers.of(kept, signature.task, signature.classes or (), positive=signature.positive), fresh
 
 
 def _fresh(rooms: Rooms, declaration: Declaration, fitted: Fitted, live: ModelVersion) -> NDArray[np.bool_]:
@@ -146,29 +283,27 @@ def _context(table: pa.Table, declaration: Declaration, frame: pl.DataFrame) -> 
     return frame.hstack(rows.select(others)) if others else frame
 
 
-def _held_out(
-    predictor: Predictor, declaration: Declaration, table: pa.Table, outputs: Sequence[dict[str, Any]]
-) -> HeldOut:
+def _held_out(predictor: Predictor, declaration: Declaration, table: pa.Table, answers: Answers) -> HeldOut:
     assert declaration.target is not None
     truth = cast(pl.DataFrame, pl.from_arrow(table.select([declaration.target])))[declaration.target]
-    is_regression = predictor.signature.task == "regression"
     entities = table.column(declaration.key).to_numpy() if declaration.key is not None else None
-    return HeldOut(
-        truth=truth.cast(pl.Float64).to_numpy() if is_regression else np.array([str(value) for value in truth]),
-        answers=Answers.of(outputs, predictor.signature.task),
-        clusters=entities,
-    )
+    task = predictor.signature.task
+    values = truth.cast(pl.Float64).to_numpy() if task == "regression" else truth
+    return HeldOut.of(values, answers, task, clusters=entities)
 
 
 def _stored(rooms: Rooms, test: HeldOut, live: Answers | None, fresh: NDArray[np.bool_] | None, task: str) -> Digest:
     """Truth and answers of every held-out row, so that each number of the evaluation can be computed again."""
+    is_regression = task == "regression"
     columns: dict[str, Any] = {"truth": test.truth, "prediction": test.answers.prediction}
-    if task != "regression":
-        columns = {name: [str(value) for value in values] for name, values in columns.items()}
+    if not is_regression:
+        columns = {"truth": test.labels().tolist(), "prediction": test.answers.labels().tolist()}
     if live is not None and fresh is not None:
         filled: list[Any] = [None] * len(fresh)
-        for position, value in zip(np.flatnonzero(fresh), live.prediction, strict=True):
-            filled[position] = float(value) if task == "regression" else str(value)
+        for position, value in zip(
+            np.flatnonzero(fresh), live.prediction if is_regression else live.labels(), strict=True
+        ):
+            filled[position] = float(value) if is_regression else str(value)
         columns["live_prediction"] = filled
     buffer = io.BytesIO()
     pl.DataFrame(columns).write_parquet(buffer)

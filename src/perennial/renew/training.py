@@ -20,10 +20,11 @@ from perennial.data.datasets import DatasetVersion
 from perennial.errors import LoopError
 from perennial.loop.declaration import Declaration
 from perennial.loop.graph import Wiring, check
+from perennial.models.facts.verdict import Verdict
 from perennial.pipeline.bundle import Bundle, load_bundle, make_bundle, materialise
 from perennial.pipeline.declare import declare
 from perennial.pipeline.execute import Execution
-from perennial.registry.versions import ModelVersion, Verdict
+from perennial.registry.versions import ModelVersion
 from perennial.renew.collecting import Collected, collect
 from perennial.renew.recording import PLAN_TAG, Recorder
 from perennial.renew.retraining import Job
@@ -119,18 +120,17 @@ class _Turn:
             environment=os.environ,
             clock=self.rooms.clock,
         )
-        with recorder.run(self.bundle, self.project, self.reason, "retrain" if run_id else "run"):
-            with execution:
-                collected = collect(self.rooms, execution, wiring, run_id=recorder.run_id)
-                plan = self._plan(execution, wiring, collected.versions)
-                before = self._unchanged(plan)
-                if before is not None:
-                    self.say(f"nothing is new since run {before.run_id}: {before.name} version {before.version} stands")
-                    recorder.forget(name for name in wiring.order if name not in wiring.collects)
-                    return self._outcome(before, recorder, collected.versions, is_new=False)
-                recorder.begin(collected.versions, plan)
-                fitted = self._fit(execution, wiring, collected, recorder)
-            version = self._candidate(fitted, wiring, collected, recorder)
+        with recorder.run(self.bundle, self.project, self.reason, "retrain" if run_id else "run"), execution:
+            collected = collect(self.rooms, execution, wiring, run_id=recorder.run_id)
+            plan = self._plan(execution, wiring, collected.versions)
+            before = self._unchanged(plan)
+            if before is not None:
+                self.say(f"nothing is new since run {before.run_id}: {before.name} version {before.version} stands")
+                recorder.forget(name for name in wiring.order if name not in wiring.collects)
+                return self._outcome(before, recorder, collected.versions, is_new=False)
+            recorder.begin(collected.versions, plan)
+            fitted = self._fit(execution, wiring, collected, recorder)
+            version = self._candidate(fitted, wiring, collected, recorder, execution)
         return self._outcome(version, recorder, collected.versions, is_new=True)
 
     def _fit(self, execution: Execution, wiring: Wiring, collected: Collected, recorder: Recorder) -> Fitted:
@@ -152,10 +152,13 @@ class _Turn:
         }
         return fit(execution, self.declaration, wiring, values, provenance, self.rooms)
 
-    def _candidate(self, fitted: Fitted, wiring: Wiring, collected: Collected, recorder: Recorder) -> ModelVersion:
+    def _candidate(
+        self, fitted: Fitted, wiring: Wiring, collected: Collected, recorder: Recorder, execution: Execution
+    ) -> ModelVersion:
         from perennial.renew.judging import judge
 
-        judged = judge(self.rooms, self.declaration, fitted)
+        table = collected.versions.get(wiring.table)
+        judged = judge(self.rooms, self.declaration, fitted, execution, table)
         recorder.judged(fitted, judged)
         self.say(_measured(judged.evaluation))
         data = collected.versions.get(wiring.table) or next(iter(collected.versions.values()))
@@ -172,6 +175,7 @@ class _Turn:
             verdicts=judged.verdicts,
             trained_until=fitted.trained_until,
             reason=self.reason,
+            judged_on=judged.judged_on,
         )
         self.say(f"{version.name} version {version.version}: {version.state}")
         return version
@@ -183,6 +187,15 @@ class _Turn:
             "data": {name: version.logical for name, version in versions.items()},
             "declaration": _without_places(self.declaration),
         }
+        written = {
+            str(requirement.options["function"]): execution.source_of(
+                str(requirement.options["file"]), str(requirement.options["function"])
+            )
+            for requirement in self.declaration.requirements
+            if requirement.kind == "custom"
+        }
+        if written:
+            told["custom"] = written
         return blake3(canonical_json(told)).hexdigest()
 
     def _unchanged(self, plan: str) -> ModelVersion | None:
@@ -232,5 +245,9 @@ def _without_places(declaration: Declaration) -> dict[str, Any]:
     told: dict[str, Any] = dict(declaration.to_json())
     told["steps"] = [
         {key: value for key, value in step.items() if key not in {"file", "line"}} for step in told["steps"]
+    ]
+    told["requirements"] = [
+        {**item, "options": {key: value for key, value in item["options"].items() if key not in {"file", "line"}}}
+        for item in told["requirements"]
     ]
     return {key: value for key, value in told.items() if key not in {"file", "line"}}

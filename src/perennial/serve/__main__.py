@@ -26,6 +26,8 @@ import uvloop
 from perennial.clock import Clock, SystemClock
 from perennial.config import Settings
 from perennial.errors import ConfigError, Conflict, Mistake, PerennialError
+from perennial.models.policy import types_in
+from perennial.models.sandbox import Rules
 from perennial.serve.app import make_app
 from perennial.serve.service import PredictionService
 from perennial.serve.spec import read_status
@@ -52,6 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--max-body-bytes", type=int, default=default.max_predict_bytes)
     parser.add_argument("--max-rows", type=int, default=default.max_predict_rows)
     parser.add_argument("--timeout-s", type=float, default=default.predict_timeout_s, help="for one prediction")
+    parser.add_argument("--worker-network", action="store_true", help="let models reach the network")
+    parser.add_argument("--worker-memory-bytes", type=int, default=default.worker_memory_bytes, help="0: no limit")
+    parser.add_argument("--trusted-types", default=default.trusted_types, help="types that model files may name")
     parser.add_argument("--die-with-parent", action="store_true", help="end when standard input ends")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
@@ -111,6 +116,8 @@ async def _serve(options: argparse.Namespace, sock: socket.socket, clock: Clock)
     service = PredictionService(
         serving=options.workspace / "serving", objects=options.workspace / "objects", clock=clock, files=LocalFiles(),
         address=address, max_rows=options.max_rows, timeout_s=options.timeout_s,
+        rules=Rules(network=options.worker_network, memory_bytes=options.worker_memory_bytes,
+                    types=types_in(options.trusted_types)),
     )  # fmt: skip
     config = uvicorn.Config(
         make_app(service, max_body_bytes=options.max_body_bytes), http="httptools", ws="none", lifespan="off",

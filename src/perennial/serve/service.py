@@ -23,11 +23,13 @@ import msgspec
 
 from perennial.clock import Clock
 from perennial.errors import Conflict, Corrupt, Invalid, NotFound, StoreError, Unavailable
+from perennial.models.sandbox import Rules
 from perennial.models.signature import Requests, Signature
 from perennial.serve.frames import Output, Predicted, Row, Shadowed, row_ids
 from perennial.serve.journal import Debt, Journal
 from perennial.serve.routing import goes_to_canary
-from perennial.serve.spec import EndpointSpec, EndpointStatus, ServingStatus, Spec, read_spec
+from perennial.serve.spec import Arm, EndpointSpec, EndpointStatus, ServingStatus, Spec, read_spec
+from perennial.serve.worker import Duty
 from perennial.serve.workers import Crashed, Deadline, Worker
 from perennial.store.files import Files
 
@@ -62,8 +64,9 @@ class PredictionService:
     """All endpoints of one workspace."""
 
     def __init__(
-        self, *, serving: Path, objects: Path, clock: Clock, files: Files, address: str, max_rows: int, timeout_s: float
-    ) -> None:
+        self, *, serving: Path, objects: Path, clock: Clock, files: Files, address: str, max_rows: int,
+        timeout_s: float, rules: Rules | None = None,
+    ) -> None:  # fmt: skip
         files.mkdirs(serving)
         self._serving = serving
         self._objects = objects
@@ -72,6 +75,7 @@ class PredictionService:
         self._address = address
         self._max_rows = max_rows
         self._timeout_s = timeout_s
+        self._rules = rules or Rules()
         self._journal = Journal(serving / "segments", files)
         self._disk = ThreadPoolExecutor(1, "disk")
         self._spec = Spec()
@@ -82,7 +86,7 @@ class PredictionService:
         self._applied = 0
         self._routes: dict[str, _Route] = {}
         self._problems: dict[str, str] = {}
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[tuple[str, bool], Worker] = {}  # by package, and whether its code may run
         self._running: dict[tuple[str, str], tuple[str, asyncio.Task[Predicted]]] = {}
         self._debts: dict[tuple[str, int], deque[Debt]] = {}
         self._payers: dict[tuple[str, int], asyncio.Task[None]] = {}
@@ -301,14 +305,14 @@ class PredictionService:
         spec = self._spec
         for endpoint in spec.endpoints:
             for arm in endpoint.arms().values():
-                if arm.package not in self._workers:
-                    self._workers[arm.package] = self._start(endpoint.name, arm.version, arm.package)
+                if (arm.package, arm.trusted) not in self._workers:
+                    self._workers[arm.package, arm.trusted] = self._start(endpoint.name, arm)
         routes: dict[str, _Route] = {}
         is_settled = True
         self._problems.clear()
         for endpoint in spec.endpoints:
             arms = endpoint.arms()
-            workers = {name: self._workers[arm.package] for name, arm in arms.items()}
+            workers = {name: self._workers[arm.package, arm.trusted] for name, arm in arms.items()}
             failed = {name: worker.problem for name, worker in workers.items() if worker.problem is not None}
             lacking = [name for name, worker in workers.items() if not worker.was_ready]
             if failed:
@@ -333,20 +337,22 @@ class PredictionService:
         self._routes = routes
         if is_settled and self._has_spec:
             self._applied = spec.revision
-        used = {arm.package for endpoint in spec.endpoints for arm in endpoint.arms().values()}
-        used |= {arm.package for route in routes.values() for arm in route.spec.arms().values()}
-        for package in [package for package in self._workers if package not in used]:
-            stopping = asyncio.create_task(self._workers.pop(package).stop())
+        used = {(arm.package, arm.trusted) for endpoint in spec.endpoints for arm in endpoint.arms().values()}
+        used |= {(arm.package, arm.trusted) for route in routes.values() for arm in route.spec.arms().values()}
+        for held in [held for held in self._workers if held not in used]:
+            stopping = asyncio.create_task(self._workers.pop(held).stop())
             self._stopping.add(stopping)
             stopping.add_done_callback(self._stopping.discard)
         for endpoint, version in list(self._debts):
             self._pay(endpoint, version)
         self._report()
 
-    def _start(self, endpoint: str, version: int, package: str) -> Worker:
-        return Worker(
-            [package, str(self._serving / "cache"), str(self._objects)], f"{endpoint} version {version}", self._follow
-        )
+    def _start(self, endpoint: str, arm: Arm) -> Worker:
+        duty = Duty(
+            package=arm.package, cache=str(self._serving / "cache"), objects=str(self._objects), trusted=arm.trusted,
+            rules=self._rules,
+        )  # fmt: skip
+        return Worker(duty, f"{endpoint} version {arm.version}", self._follow)
 
     def _requests(self, endpoint: EndpointSpec) -> Requests:
         return Requests(msgspec.convert(endpoint.signature, Signature), max_rows=self._max_rows)

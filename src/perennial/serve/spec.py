@@ -17,10 +17,15 @@ __all__ = ["Arm", "EndpointSpec", "EndpointStatus", "ServingStatus", "Spec", "re
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True):
-    """One model version, by the digest of its package."""
+    """One model version, by the digest of its package.
+
+    `trusted`: code in exactly these bytes may run, because a loop of this workspace made them or a person approved
+    them; what does not say so is loaded only as far as no code runs.
+    """
 
     version: int
     package: str
+    trusted: bool = False
 
 
 class EndpointSpec(msgspec.Struct, frozen=True, kw_only=True):

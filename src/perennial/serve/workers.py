@@ -18,15 +18,16 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import msgspec
 
 from perennial.errors import Unavailable
+from perennial.models.sandbox import environment
 from perennial.serve.frames import Output, Row
-from perennial.serve.worker import LENGTH, Hello, framed
+from perennial.serve.worker import LENGTH, Duty, Hello, framed
 
 __all__ = ["Crashed", "Deadline", "Worker"]
 
@@ -77,12 +78,12 @@ class Worker:
     `is_broken`: it died so often of late that another version should answer, where there is one.
     """
 
-    def __init__(self, arguments: Sequence[str], name: str, changed: Callable[[], None]) -> None:
+    def __init__(self, duty: Duty, name: str, changed: Callable[[], None]) -> None:
         self.name = name
         self.problem: str | None = None
         self.is_ready = False
         self.was_ready = False
-        self._arguments = arguments
+        self._duty = duty
         self._changed = changed
         self._process: _Process | None = None
         self._waiting: deque[_Job] = deque()
@@ -139,7 +140,7 @@ class Worker:
         if self._is_stopping and not self._waiting:
             return
         try:
-            self._process = _Process(self._arguments, self)
+            self._process = _Process(self._duty, self)
         except OSError as error:  # no memory or no processes left
             self.problem = f"no worker process can be started: {error}"
             log.error("%s: %s", self.name, self.problem)
@@ -240,7 +241,7 @@ class Worker:
 class _Process(asyncio.Protocol):
     """One worker process and the socket to it."""
 
-    def __init__(self, arguments: Sequence[str], owner: Worker) -> None:
+    def __init__(self, duty: Duty, owner: Worker) -> None:
         self._owner = owner
         self._started = time.monotonic()
         self._received = bytearray()
@@ -251,12 +252,13 @@ class _Process(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         with theirs:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "perennial.serve.worker", *arguments, str(theirs.fileno())],
+                [sys.executable, "-m", "perennial.serve.worker", msgspec.json.encode(duty).decode(),
+                 str(theirs.fileno())],
                 stdin=subprocess.PIPE,
                 stdout=2,
                 pass_fds=(theirs.fileno(),),
-                env={"OMP_NUM_THREADS": "1", **os.environ},
-            )
+                env=environment(os.environ),
+            )  # fmt: skip
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(START_S, self._too_slow)
         self._connecting = loop.create_task(loop.create_unix_connection(lambda: self, sock=ours))

@@ -6,11 +6,15 @@ takes a seed.
 
 from __future__ import annotations
 
+from perennial.stats.attribution import AttributionDrift, attribution_drift
 from perennial.stats.bins import Bins, CategoryBins, NumericBins, bins_from_dict
 from perennial.stats.canary import CanaryDecision, canary_test, log_bayes_factor
+from perennial.stats.cross_validation import corrected_resampled_t
+from perennial.stats.delong import auc, paired_auc
 from perennial.stats.edetector import Design, Kind, State, Step, advance, alarms, log_bets, update
 from perennial.stats.errors import BinMismatch, LengthMismatch, NothingToCount, OutOfRange, StatsError
 from perennial.stats.intervals import bootstrap_interval, first_mean, percentile_interval, root_mean
+from perennial.stats.mcnemar import mcnemar
 from perennial.stats.means import (
     Band,
     asymptotic_half_width,
@@ -42,9 +46,12 @@ from perennial.stats.shift import (
     smooth_shares,
     tolerance_test,
 )
-from perennial.stats.tails import noncentral_chi2_sf
+from perennial.stats.slice_line import FoundSlice, slice_line
+from perennial.stats.tails import noncentral_chi2_sf, student_quantile
+from perennial.stats.test_set import Ladder, rows_needed, uses_left
 
 __all__ = [
+    "AttributionDrift",
     "Band",
     "BinMismatch",
     "Bins",
@@ -52,8 +59,10 @@ __all__ = [
     "CategoryBins",
     "Design",
     "Finding",
+    "FoundSlice",
     "Interval",
     "Kind",
+    "Ladder",
     "LengthMismatch",
     "NothingToCount",
     "NumericBins",
@@ -69,6 +78,8 @@ __all__ = [
     "asymptotic_half_width",
     "asymptotic_interval",
     "asymptotic_rho",
+    "attribution_drift",
+    "auc",
     "benjamini_hochberg",
     "benjamini_yekutieli",
     "betting_interval",
@@ -76,6 +87,7 @@ __all__ = [
     "bootstrap_interval",
     "canary_test",
     "clopper_pearson",
+    "corrected_resampled_t",
     "e_benjamini_hochberg",
     "empirical_bernstein_sequence",
     "first_mean",
@@ -84,11 +96,13 @@ __all__ = [
     "l_infinity",
     "log_bayes_factor",
     "log_bets",
+    "mcnemar",
     "merge_sparse",
     "noise_floor",
     "noncentral_chi2_sf",
     "noninferiority_rows",
     "paired_anytime",
+    "paired_auc",
     "paired_losses",
     "paired_rmse",
     "paired_verdict",
@@ -96,8 +110,12 @@ __all__ = [
     "psi",
     "resample_means",
     "root_mean",
+    "rows_needed",
+    "slice_line",
     "smooth_shares",
+    "student_quantile",
     "tolerance_test",
     "update",
     "upper_bound",
+    "uses_left",
 ]

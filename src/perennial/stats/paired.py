@@ -20,7 +20,15 @@ from perennial.stats.resampling import RESAMPLES, resample_means
 from perennial.stats.results import Finding, Interval, Json
 from perennial.stats.tails import normal_quantile
 
-__all__ = ["PairedVerdict", "noninferiority_rows", "paired_anytime", "paired_losses", "paired_rmse", "paired_verdict"]
+__all__ = [
+    "MEANING",
+    "PairedVerdict",
+    "noninferiority_rows",
+    "paired_anytime",
+    "paired_losses",
+    "paired_rmse",
+    "paired_verdict",
+]
 
 PairedVerdict = Literal["better", "non-inferior", "inferior", "inconclusive"]
 
@@ -209,7 +217,7 @@ def _pair(champion: ArrayLike, challenger: ArrayLike, what: str) -> tuple[Floats
     return a, b
 
 
-_MEANING: Final[dict[PairedVerdict, str]] = {
+MEANING: Final[dict[PairedVerdict, str]] = {
     "better": "the whole interval is above 0",
     "non-inferior": "the whole interval is above minus the margin",
     "inferior": "the whole interval is below minus the margin",
@@ -221,7 +229,7 @@ def _finding(
     method: str, interval: Interval, margin: float, *, rows: int, params: dict[str, Json], details: dict[str, Json]
 ) -> Finding:
     decision = paired_verdict(interval.low, interval.high, margin)
-    reasons = [_MEANING[decision]]
+    reasons = [MEANING[decision]]
     if not math.isfinite(interval.low):
         needed = MIN_ASYMPTOTIC if interval.anytime else MIN_UNITS
         reasons = [f"too few independent units: {interval.n}, at least {needed} needed"]

@@ -14,7 +14,17 @@ from scipy import special
 from perennial.stats.arrays import Floats
 from perennial.stats.errors import OutOfRange
 
-__all__ = ["beta_quantile", "log_beta", "noncentral_chi2_sf", "normal_quantile", "student_quantile", "student_tail"]
+__all__ = [
+    "beta_quantile",
+    "binomial_below",
+    "log_beta",
+    "noncentral_chi2_sf",
+    "normal_quantile",
+    "normal_tail",
+    "student_above",
+    "student_quantile",
+    "student_tail",
+]
 
 # Poisson terms further than this many standard deviations from the largest one weigh less than 1e-22 together.
 _REACH_SD = 10.0
@@ -75,6 +85,25 @@ def student_quantile(prob: float, df: float) -> float:
 def student_tail(distance: float, df: float) -> float:
     """Probability that a Student variable is further from 0 than `distance` >= 0, on either side."""
     return 2.0 * float(special.stdtr(df, -distance))
+
+
+def student_above(value: float, df: float) -> float:
+    """Probability that a Student variable lies above `value`."""
+    return float(special.stdtr(df, -value))
+
+
+def binomial_below(successes: int, trials: int, prob: float) -> float:
+    """Probability of at most `successes` in `trials`."""
+    return float(special.bdtr(successes, trials, prob))
+
+
+def normal_tail(distance: float) -> float:
+    """Probability that a standard normal variable is further from 0 than `distance` >= 0, on either side.
+
+    >>> round(normal_tail(1.959964), 6)
+    0.05
+    """
+    return math.erfc(distance / math.sqrt(2.0))
 
 
 def log_beta(a: float, b: float) -> float:

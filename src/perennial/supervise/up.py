@@ -82,7 +82,10 @@ def _children(folder: WorkspaceFolder, settings: Settings, listening: socket.soc
         "--max-body-bytes": settings.max_predict_bytes,
         "--max-rows": settings.max_predict_rows,
         "--timeout-s": settings.predict_timeout_s,
+        "--worker-memory-bytes": settings.worker_memory_bytes,
+        "--trusted-types": settings.trusted_types,
     }
+    network = ["--worker-network"] if settings.worker_network else []
     return [
         Child(
             name="owner",
@@ -92,7 +95,7 @@ def _children(folder: WorkspaceFolder, settings: Settings, listening: socket.soc
         ),
         Child(
             name="serve",
-            argv=python("perennial.serve", *(str(part) for limit in limits.items() for part in limit)),
+            argv=python("perennial.serve", *(str(part) for limit in limits.items() for part in limit), *network),
             ready=lambda pid: _service_is_ready(folder, pid),
         ),
         Child(name="jobs", argv=python("perennial.api.jobs"), ready=lambda pid: True),

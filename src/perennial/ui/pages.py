@@ -1,4 +1,4 @@
-"""The pages of a workspace: what needs a person, model versions, endpoints, the time line; log in and out.
+"""The pages of a workspace: what needs a person, endpoints, the time line; log in and out.
 
 Every page asks through the dispatcher, with the visitor's own permissions, so it can show and do only what they may.
 All text from the records is escaped; there is no script but one on the first page. A part or record that cannot be
@@ -17,9 +17,8 @@ from starlette.responses import RedirectResponse, Response
 from perennial.api.auth import SESSION_LIFE_S, Auth, Caller
 from perennial.api.dispatch import Dispatcher
 from perennial.api.server import HEADERS, Door
-from perennial.errors import Invalid
 from perennial.store.actor import system_user
-from perennial.ui import run_pages, tracking
+from perennial.ui import model_pages, run_pages, tracking
 from perennial.ui.making import Asking, door, here, page
 
 __all__ = ["doors"]
@@ -35,10 +34,9 @@ def doors(dispatcher: Dispatcher, auth: Auth) -> list[Door]:
     return [
         door("GET", "/", "read", pages.now, "What needs a person now, and what is live."),
         door("GET", "/log", "read", pages.log, "The time line, newest first."),
-        door("GET", "/models/{name}/{version:int}", "read", pages.version, "One model version and its requirements."),
-        door("POST", "/models/{name}/{version:int}", "decide", pages.decide, "Approve or reject a version."),
         door("GET", "/endpoints/{name}", "read", pages.endpoint, "One endpoint, its versions and rollouts."),
         door("POST", "/endpoints/{name}", "decide", pages.roll_back, "Go back to the version before."),
+        *model_pages.doors(dispatcher),
         *tracking.doors(dispatcher),
         *run_pages.doors(dispatcher),
         door("GET", "/login", "read", pages.ask_name, "Who opened the one-time link?"),
@@ -65,17 +63,6 @@ class _Pages:
         after = max(0, last - EVENTS_A_PAGE)
         events, problems = self._events(caller, after, last)
         return page("log.html", caller, events=events[::-1], problems=problems, older=after + 1 if after else 0)
-
-    def version(self, request: Request, caller: Caller, form: Mapping[str, str]) -> Response:
-        asked = dict(request.path_params)
-        return page("version.html", caller, version=self._ask(caller, "models.get", **asked), here=here(request))
-
-    def decide(self, request: Request, caller: Caller, form: Mapping[str, str]) -> Response:
-        decision = form.get("decision", "")
-        if decision not in ("approve", "reject"):
-            raise Invalid("the decision is approve or reject", where="decision")
-        self._ask(caller, f"models.{decision}", **request.path_params, comment=form.get("comment", ""))
-        return RedirectResponse(here(request), 303)
 
     def endpoint(self, request: Request, caller: Caller, form: Mapping[str, str]) -> Response:
         name = request.path_params["name"]

@@ -87,5 +87,5 @@ def subject_path(subject: str) -> str:
     kind, _, rest = subject.partition("/")
     known = {"model": "/models/", "endpoint": "/endpoints/", "run": "/runs/"}
     if kind == "model" and "/" not in rest:
-        return f"/endpoints/{quote(rest)}"
+        return f"/models/{quote(rest)}"
     return known[kind] + quote(rest) if kind in known else "/log"

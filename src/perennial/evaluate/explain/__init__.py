@@ -1,0 +1,8 @@
+"""What drives a model's answers: which features matter, how the answer moves with them, and why one row got its own."""
+
+from __future__ import annotations
+
+from perennial.evaluate.explain.one import RowExplanation, explain_rows
+from perennial.evaluate.explain.registration import explain
+
+__all__ = ["RowExplanation", "explain", "explain_rows"]
