@@ -80,7 +80,7 @@ def judge(
         time=declaration.time,
         key=declaration.key,
         package=_package(rooms, fitted),
-        data=_data(data),
+        data=DataFacts.of(data) if data is not None else None,
         refit=lambda seed: Refit(answers=_asking(fitted.retrain(None, seed), inputs)(test_frame)),
         call=_calling(execution, declaration),
     )
@@ -120,7 +120,7 @@ def judge(
         evaluation=evaluation,
         evaluation_digest=rooms.objects.put(msgspec.json.encode(evaluation)),
         verdicts=found,
-        judged_on=_look(fitted, evaluation, test, answers, fresh),
+        judged_on=_look(declaration, fitted, evaluation, test, answers, fresh),
     )
 
 
@@ -168,20 +168,17 @@ def _package(rooms: Rooms, fitted: Fitted) -> PackageFacts:
     )
 
 
-def _data(version: DatasetVersion | None) -> DataFacts | None:
-    if version is None:
-        return None
-    kept_out = version.changes.get("quarantined", 0)
-    broken = [(violation.says, violation.count) for violation in version.violations]
-    return DataFacts(rows=version.rows, quarantined=kept_out, broken=broken)
-
-
 def _look(
-    fitted: Fitted, evaluation: Evaluation, test: HeldOut, live: Answers | None, fresh: NDArray[np.bool_] | None
+    declaration: Declaration,
+    fitted: Fitted,
+    evaluation: Evaluation,
+    test: HeldOut,
+    live: Answers | None,
+    fresh: NDArray[np.bool_] | None,
 ) -> JudgedOn:
     """What judging cost: one look at these rows."""
     frame = cast(pl.DataFrame, pl.from_arrow(fitted.test))
-    name, task = evaluation.metric, evaluation.task
+    name, task, policy = evaluation.metric, evaluation.task, declaration.evaluate
     loss = float(loss_of(task, test.truth, test.answers).mean())
     if task == "regression":
         trivial = evaluation.baseline[name].value
@@ -197,6 +194,8 @@ def _look(
         loss=loss,
         loss_name=f"{name} over the trivial baseline's" if task == "regression" else "share of wrong labels",
         disagreement=disagreement,
+        planned=policy.test_uses if policy is not None else None,
+        tolerance=policy.tolerance if policy is not None else None,
     )
 
 

@@ -94,8 +94,9 @@ class Graph:
         from safetensors.torch import save
 
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(self.tensors.items())}
-        graph = json.dumps(self._told, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return save(tensors, metadata={"format": FORMAT, "graph": graph})
+        told = {**self._told, "format": FORMAT}
+        # One key: safetensors writes several in any order, and the same graph would have other bytes.
+        return save(tensors, metadata={"graph": json.dumps(told, sort_keys=True, separators=(",", ":"))})
 
     def _tensor(self, name: str) -> Any:
         found = self.tensors.get(name)
@@ -161,13 +162,13 @@ def read_graph(data: bytes, where: str) -> Graph:
     try:
         tensors = load(data)
         length = int.from_bytes(data[:8], "little")
-        told = json.loads(data[8 : 8 + length])["__metadata__"]
-        if told["format"] != FORMAT:
+        told = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["graph"])
+        if told.pop("format") != FORMAT:
             raise ValueError("it is of another version")
-        return Graph(json.loads(told["graph"]), tensors, where)
+        return Graph(told, tensors, where)
     except Corrupt:
         raise
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Corrupt(
             f"this is no graph of a network: {type(error).__name__}: {error}",
             where=where,
