@@ -12,7 +12,9 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, cast
 
-from perennial.errors import ConfigError, Corrupt, DataError
+import yaml
+
+from perennial.errors import Corrupt, DataError
 from perennial.models.signature import ColumnType, Field, Task
 
 __all__ = ["MLflowFolder", "Takes", "read_folder", "within"]
@@ -139,14 +141,6 @@ def within(folder: Path, name: object) -> Path:
 
 
 def _plain(file: Path) -> Any:
-    try:
-        import yaml
-    except ImportError as error:
-        raise ConfigError(
-            "to read an MLmodel file needs PyYAML, which is not installed here",
-            where=str(file),
-            remedy="pip install 'perennial[mlflow]'",
-        ) from error
     try:
         return yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)  # plain data only
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

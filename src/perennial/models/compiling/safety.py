@@ -29,7 +29,7 @@ _PARTS: dict[str, dict[int, str]] = {
     "tensor": {},
     "opset": {},
 }
-_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
 _DOMAIN = {"opset": 1, "node": 7, "function": 10}
 
 
@@ -56,7 +56,11 @@ def _objection(data: memoryview, kind: str, depth: int) -> str | None:
     has_graph = False
     for number, wire, value in _fields(data):
         if kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value == 1)):
-            return "refers to numbers in another file"
+            name = next(
+                (bytes(told).decode() for at, _, told in _fields(data) if at == _NAME and isinstance(told, memoryview)),
+                "",
+            )
+            return f"takes the tensor {name!r} from another file"
         if number == _DOMAIN.get(kind) and isinstance(value, memoryview) and bytes(value).decode() not in DOMAINS:
             return f"uses operators of {bytes(value).decode()!r}, which are not part of ONNX"
         part = _PARTS[kind].get(number)

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from perennial.errors import Corrupt, DataError, UserCodeError
+from perennial.models.flavors.boosters import watched
 from perennial.models.flavors.flavor import Answered, Format, Label, Saved
 from perennial.models.signature import Signature
 from perennial.types import JSON
@@ -76,7 +77,7 @@ class LightGBM:
         return LightGBMScorer(booster, {"best": best}, signature, classes)
 
     def save(self, model: Any, signature: Signature) -> Saved:
-        import lightgbm
+        import lightgbm  # pyright: ignore[reportMissingImports]  # in the extra
 
         booster = model if type(model).__name__ == "Booster" else model.booster_
         text = booster.model_to_string(num_iteration=-1)
@@ -92,12 +93,7 @@ class LightGBM:
         return LightGBMScorer(read_booster(folder / TEXT.main), options, signature, signature.classes)
 
     def curves(self, model: Any) -> dict[str, list[float]]:
-        found: dict[str, dict[str, list[float]]] = getattr(model, "evals_result_", None) or {}
-        return {
-            f"{part} {metric}": [float(value) for value in values]
-            for part, metrics in found.items()
-            for metric, values in metrics.items()
-        }
+        return watched(model)
 
 
 def read_booster(path: Path) -> Any:
@@ -107,7 +103,7 @@ def read_booster(path: Path) -> Any:
         UserCodeError: LightGBM is not installed. Corrupt: It does not read the file.
     """
     try:
-        import lightgbm
+        import lightgbm  # pyright: ignore[reportMissingImports]  # in the extra
     except ImportError as error:
         raise UserCodeError(
             "this model needs LightGBM, which is not installed here",

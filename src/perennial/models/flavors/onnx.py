@@ -24,7 +24,6 @@ from perennial.types import JSON
 __all__ = ["Onnx", "OnnxScorer", "session"]
 
 FORMAT = Format(runs_code=False, main="model.onnx")
-MAX_BYTES = 2**31 - 1  # what one protobuf message can hold
 _TYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -106,7 +105,9 @@ def session(data: bytes, where: str) -> Any:
     """
     import onnxruntime
 
-    _must_be_whole(data, where)
+    from perennial.models.compiling.safety import check_onnx
+
+    check_onnx(data, where=where)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -118,27 +119,6 @@ def session(data: bytes, where: str) -> Any:
             where=where,
             remedy="do not use this package",
         ) from error
-
-
-def _must_be_whole(data: bytes, where: str) -> None:
-    """No tensor of the graph may lie in another file: its name would be read from the disk of this machine."""
-    import onnx
-    from google.protobuf.message import DecodeError
-    from onnx.external_data_helper import _get_all_tensors, uses_external_data
-
-    try:
-        graph = onnx.ModelProto.FromString(data)
-    except DecodeError as error:
-        raise Corrupt("this is no ONNX graph", where=where, remedy="do not use this package") from error
-    if not graph.graph.node:
-        raise Corrupt("this is no ONNX graph: it has no node", where=where, remedy="do not use this package")
-    for tensor in _get_all_tensors(graph):
-        if uses_external_data(tensor):
-            raise Corrupt(
-                f"the graph takes the tensor {tensor.name!r} from another file",
-                where=where,
-                remedy="save it as one file: onnx.save(model, path, save_as_external_data=False)",
-            )
 
 
 def _feed(inputs: list[Any], x: pl.DataFrame) -> dict[str, Any]:

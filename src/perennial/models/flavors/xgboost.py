@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from perennial.errors import Corrupt, DataError, UserCodeError
+from perennial.models.flavors.boosters import watched
 from perennial.models.flavors.flavor import Answered, Format, Label, Saved
 from perennial.models.signature import Signature
 from perennial.types import JSON
@@ -85,7 +86,7 @@ class XGBoost:
         return BoosterScorer(booster, options, signature, classes)
 
     def save(self, model: Any, signature: Signature) -> Saved:
-        import xgboost
+        import xgboost  # pyright: ignore[reportMissingImports]  # in the extra
 
         booster = model if type(model).__name__ == "Booster" else model.get_booster()
         block: JSON = {
@@ -101,12 +102,7 @@ class XGBoost:
         return BoosterScorer(read_booster(folder / UBJ.main), options, signature, signature.classes)
 
     def curves(self, model: Any) -> dict[str, list[float]]:
-        found: dict[str, dict[str, list[float]]] = getattr(model, "evals_result_", None) or {}
-        return {
-            f"{part} {metric}": [float(value) for value in values]
-            for part, metrics in found.items()
-            for metric, values in metrics.items()
-        }
+        return watched(model)
 
 
 def read_booster(path: Path) -> Any:
@@ -116,7 +112,7 @@ def read_booster(path: Path) -> Any:
         UserCodeError: XGBoost is not installed. Corrupt: It does not read the file.
     """
     try:
-        import xgboost
+        import xgboost  # pyright: ignore[reportMissingImports]  # in the extra
     except ImportError as error:
         raise UserCodeError(
             "this model needs XGBoost, which is not installed here",
@@ -137,7 +133,7 @@ def read_booster(path: Path) -> Any:
 
 def matrix_of(x: pl.DataFrame, *, is_named: bool) -> Any:
     """The model's columns as XGBoost takes them: categories as pandas categories, all else as numbers."""
-    import xgboost
+    import xgboost  # pyright: ignore[reportMissingImports]  # in the extra
 
     if any(isinstance(kind, pl.Enum) for kind in x.dtypes):
         return xgboost.DMatrix(x.to_pandas(), enable_categorical=True)
