@@ -119,8 +119,8 @@ endef
 .venv/toolkit-%/.done: requirements/toolkit-%.txt .venv/.dev
 	$(call layered,--require-hashes)
 
-# Builds of PyTorch differ from place to place (with CUDA, without), so it has no hashes; the one at hand will do.
-.venv/toolkit-pytorch/.done: requirements/toolkit-pytorch.in .venv/.dev
+# Those without a list yet, and PyTorch, whose builds differ from place to place (with CUDA, without).
+.venv/toolkit-%/.done: requirements/toolkit-%.in .venv/.dev
 	$(call layered,)
 
 # What cannot be locked with hashes or is needed only by hand: see the .in files.
