@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -308,3 +309,25 @@ def test_a_package_holds_no_path_of_this_machine(salary: Any, objects: ObjectSto
     held = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
     assert str(tmp_path).encode() not in held
     shutil.rmtree(folder)
+
+
+def test_F25_a_package_of_before_there_were_toolkits_answers_as_it_did(
+    salary: Any, objects: ObjectStore, tmp_path: Path
+) -> None:
+    digest, model, made, raw = salary
+    now = read_manifest(objects.get(digest))
+    kept = {path: now.files[path] for path in ("signature.json", "golden.json", "reference.json", "code/loop.py")}
+    kept |= {path: now.files[path] for path in now.files if path.startswith("code/")}
+    then = {
+        "model.pkl": pickle.dumps(model),
+        "model.json": b'{"argmax":false,"array":false,"call":"predict","code":{"features":"features","module":"loop"},'
+        b'"probabilities":false}',
+    }
+    files = {path: [found, size] for path, (found, size) in kept.items()}
+    files |= {path: [objects.put(data), len(data)] for path, data in then.items()}
+    old = objects.put(json.dumps({"format": 1, "kind": "sklearn", "files": files}).encode())
+    folder = checkout(old, objects, tmp_path / "cache")
+    with pytest.raises(Refused):
+        Predictor.load(folder)  # it is a pickle, and does not say so
+    predictor = Predictor.load(folder, trusted=True)
+    assert [answer["prediction"] for answer in predictor.predict(raw)] == model.predict(made.x(raw)).tolist()

@@ -281,7 +281,6 @@ def evil_folder(folder: Path, marker: Path) -> Path:
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
 def test_C08_to_bring_in_code_of_a_stranger_runs_nothing_of_it(tmp_path: Path, form: str) -> None:
-    pytest.importorskip("yaml")
     marker = tmp_path / "marker"
     source = evil_folder(tmp_path / "evil", marker)
     if form == "zip":
