@@ -64,3 +64,11 @@ def test_of_small_tables_the_share_is_exact_and_a_part_lies_wholly_in_the_whole(
     assert shared_share(row_sample(table(range(50))), small) == 1.0
     assert shared_share(small, row_sample(table(range(50)))) == 0.5
     assert shared_share("", small) == shared_share(small, "") == 0.0
+
+
+def test_bytes_that_are_no_text_have_codes_too() -> None:
+    one, other = (
+        pl.DataFrame({"b": [b"\xff\xfe", None, tail]}, schema={"b": pl.Binary}) for tail in (b"\x80", b"\x81")
+    )
+    assert row_codes(one).tolist()[:2] == row_codes(other).tolist()[:2]
+    assert len({*row_codes(one).tolist(), *row_codes(other).tolist()}) == 4

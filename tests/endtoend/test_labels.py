@@ -50,6 +50,7 @@ def test_why_leads_from_a_prediction_to_version_run_code_data_and_approval(serve
     assert found["prediction"]["input"] == ROW
     assert found["prediction"]["prediction"] == answer["prediction"]
     version = served.done("models", "show", "line@1")
+    assert version.pop("lineage")["run"]["id"] == version["run_id"]
     assert found["version"] == version
     assert version["decided_by"]
     assert found["run"] == served.done("runs", "show", version["run_id"])

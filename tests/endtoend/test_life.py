@@ -133,7 +133,7 @@ def test_every_command_answers_in_words_and_with_json_in_json_alone(words: tuple
         (("deploy", "line@9"), "perennial models list"),
         (("deploy", "model.pkl"), "name a file"),
         (("endpoints", "history", "lime"), "perennial status"),
-        (("models", "show", "line@one"), "NAME@VERSION"),
+        (("models", "show", "line@one"), "perennial models list"),
         (("run", "other.py"), "name the file"),
         (("restore", "nowhere", "--home", "elsewhere"), "perennial backup"),
     ],

@@ -42,7 +42,9 @@ class Probe:
             except OSError:
                 pass
             found += 10
-        found += 1000 * (os.umask(0o077) != 0o077)
+        mask = os.umask(0o077)
+        os.umask(mask)  # it is also asked where it is made, and that process keeps its own
+        found += 1000 * (mask != 0o077)
         found += 10000 * (resource.getrlimit(resource.RLIMIT_CORE)[0] != 0)
         return [float(found) for _ in range(len(frame))]
 """

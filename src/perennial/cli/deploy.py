@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _bring_in(options: argparse.Namespace) -> int:
     if not options.name:
-        what = "a fitted model needs --name, and a file of its toolkit's a --sample"
+        what = "a fitted model needs --name and --sample; a folder that says what it takes needs --name only"
         raise Invalid(what, remedy="perennial deploy model.pkl --name X --sample x.parquet")
     version = bring_in(options, options.model)
     import msgspec

@@ -76,7 +76,7 @@ def _column(values: pl.Series) -> Codes:
         plain = whole.cast(pl.Int64, strict=False).fill_null(0).to_numpy()
         codes = (plain if kind.is_temporal() else plain.astype(np.float64) + 0.0).view(np.uint64)
     else:
-        texts = values.cast(pl.String, strict=False) if not kind.is_nested() else _texts(values)
+        texts = _texts(values)
         distinct = texts.unique().drop_nulls().sort()
         known = [int.from_bytes(blake3(text.encode()).digest(length=8), "little") for text in distinct.to_list()]
         at = texts.replace_strict(
@@ -87,6 +87,10 @@ def _column(values: pl.Series) -> Codes:
 
 
 def _texts(values: pl.Series) -> pl.Series:
+    if values.dtype == pl.Binary:
+        return values.bin.encode("hex")
+    if not values.dtype.is_nested():
+        return values.cast(pl.String, strict=False)
     return pl.Series([None if value is None else repr(value) for value in values.to_list()], dtype=pl.String)
 
 

@@ -15,9 +15,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from perennial.models.policy import allow_types
+from perennial.config import Settings
+from perennial.models.policy import allow_types, types_in
 
-__all__ = ["Rules", "confine", "environment"]
+__all__ = ["Rules", "confine", "environment", "rules_of"]
 
 OPEN_FILES = 4096
 _NAMES = frozenset(
@@ -66,6 +67,15 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     network: bool = False
     memory_bytes: int = 0
     types: list[str] = []
+
+
+def rules_of(settings: Settings) -> Rules:
+    """How a workspace confines who loads its models."""
+    return Rules(
+        network=settings.worker_network,
+        memory_bytes=settings.worker_memory_bytes,
+        types=types_in(settings.trusted_types),
+    )
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:

@@ -25,8 +25,12 @@ from perennial.evaluate.material import Live, Material
 from perennial.evaluate.metrics import loss_of
 from perennial.evaluate.requirements import Case, DataFacts, PackageFacts, Refit, check_requirements
 from perennial.loop.declaration import Declaration
+from perennial.models.asking import ask
 from perennial.models.facts.verdict import Verdict
 from perennial.models.package import Predictor, checkout, read_manifest
+from perennial.models.rows import to_records
+from perennial.models.sandbox import rules_of
+from perennial.models.signature import Signature
 from perennial.pipeline.execute import Execution
 from perennial.registry.test_sets import JudgedOn
 from perennial.registry.versions import ModelVersion, package_of
@@ -56,9 +60,9 @@ def judge(
     task = predictor.signature.task
     test_frame, train_frame = _requests(predictor, fitted.test), _requests(predictor, fitted.train)
     inputs = tuple(test_frame.columns)
-    ask = _asking(predictor, inputs)
-    train = _held_out(predictor, declaration, fitted.train, ask(train_frame))
-    test = _held_out(predictor, declaration, fitted.test, ask(test_frame)).coded(train.answers.classes)
+    answer = _asking(predictor, inputs)
+    train = _held_out(predictor, declaration, fitted.train, answer(train_frame))
+    test = _held_out(predictor, declaration, fitted.test, answer(test_frame)).coded(train.answers.classes)
     train = train.coded(test.answers.classes)  # one coding for both, labels that only one of them has included
     live, answers, fresh = _live(rooms, declaration, fitted)
     context, train_context = (
@@ -72,7 +76,7 @@ def judge(
         held_out=test,
         train=train,
         train_frame=train_context,
-        answer=ask,
+        answer=answer,
         predict=lambda frame: predictor.predict(frame.select(inputs)),
         live_version=live.version if live is not None else None,
         live=answers,
@@ -96,7 +100,7 @@ def judge(
                 test_frame=context,
                 train_frame=train_context,
                 inputs=inputs,
-                ask=ask,
+                ask=answer,
                 fit=lambda rows: _asking(fitted.retrain(rows, 0), inputs),
                 nullable=frozenset(field.name for field in predictor.signature.inputs if field.nullable),
                 key=declaration.key,
@@ -222,18 +226,18 @@ def _live(
     if not rooms.models.is_trusted(package=package):
         return live, None, None
     folder = checkout(package, rooms.objects, rooms.folder.serving_cache)
-    predictor = Predictor.load(folder, trusted=True)
+    signature = msgspec.json.decode((folder / "signature.json").read_bytes(), type=Signature)
     fresh = _fresh(rooms, declaration, fitted, live)
-    needed = [field.name for field in predictor.signature.inputs if field.required]
+    needed = [field.name for field in signature.inputs if field.required]
     if any(name not in fitted.test.column_names for name in needed) or not fresh.any():
         return live, None, None
     rows = cast(pl.DataFrame, pl.from_arrow(fitted.test.select(needed))).filter(pl.Series(fresh))
-    outputs = predictor.predict(predictor.frame(_records(rows)))
+    # In a process of its own: here the loop's modules are those of the version that is being judged.
+    outputs = ask(folder, to_records(rows), trusted=True, rules=rules_of(rooms.settings)).answers
     # Rows that the live version cannot answer at all are no ground for comparison, and no reason to keep it either.
     answered = ["error" not in output for output in outputs]
     fresh[np.flatnonzero(fresh)] = answered
     kept = [output for output, is_answered in zip(outputs, answered, strict=True) if is_answered]
-    signature = predictor.signature
     if not kept:
         return live, None, fresh
     return live, Answers.of(kept, signature.task, signature.classes or (), positive=signature.positive), fresh
@@ -261,12 +265,6 @@ def _fresh(rooms: Rooms, declaration: Declaration, fitted: Fitted, live: ModelVe
         maintain_order="left",
     )
     return marked["\1seen"].is_null().to_numpy()
-
-
-def _records(rows: pl.DataFrame) -> Any:
-    from perennial.models.rows import to_records
-
-    return to_records(rows)
 
 
 def _requests(predictor: Predictor, table: pa.Table) -> pl.DataFrame:

@@ -71,8 +71,8 @@ def bring_in(options: argparse.Namespace, source: str) -> ModelVersion:
     from perennial.cli.tables import read_table
     from perennial.models.archive import Limits
     from perennial.models.importing import Asked, import_model
-    from perennial.models.policy import allow_types, types_in
-    from perennial.models.sandbox import Rules
+    from perennial.models.policy import allow_types
+    from perennial.models.sandbox import rules_of
     from perennial.registry.fetching import fetch, is_address
     from perennial.store.actor import system_user
     from perennial.store.scratch import scratch_folder, scratch_of_user
@@ -83,8 +83,8 @@ def bring_in(options: argparse.Namespace, source: str) -> ModelVersion:
         open(options.home, origin="cli") as ws,
         scratch_folder(scratch_of_user()) as tmp,
     ):
-        types = types_in(ws.settings.trusted_types)
-        allow_types(types)
+        rules = rules_of(ws.settings)
+        allow_types(rules.types)
         limits = Limits(size=ws.settings.max_model_bytes)
         asked = Asked(
             sample=None if options.sample is None else read_table(options.sample),
@@ -93,7 +93,7 @@ def bring_in(options: argparse.Namespace, source: str) -> ModelVersion:
             task=options.task,
             trusted=options.trust_code,
             limits=limits,
-            rules=Rules(network=ws.settings.worker_network, memory_bytes=ws.settings.worker_memory_bytes, types=types),
+            rules=rules,
         )
         path = (
             fetch(ws, source, tmp / "fetched", read=_reader(ws), limits=limits) if is_address(source) else Path(source)
@@ -185,18 +185,12 @@ def verify(ws: Workspace, version: ModelVersion) -> tuple[list[str], str | None]
     from perennial.errors import Corrupt, NotFound, Refused, UserCodeError
     from perennial.models.asking import ask
     from perennial.models.package import check_format, checkout, read_manifest
-    from perennial.models.policy import types_in
-    from perennial.models.sandbox import Rules
+    from perennial.models.sandbox import rules_of
     from perennial.registry.version import package_of
     from perennial.store.scratch import scratch_folder, scratch_of_user
 
     package = package_of(version)
-    settings = ws.settings
-    rules = Rules(
-        network=settings.worker_network,
-        memory_bytes=settings.worker_memory_bytes,
-        types=types_in(settings.trusted_types),
-    )
+    rules = rules_of(ws.settings)
     damaged: list[str] = []
     try:
         files = read_manifest(ws.objects.get(package)).files
