@@ -3,7 +3,7 @@
 #   make demo [ARGS="--seed 2"]   a model's whole life, real data, a minute
 #   make test                     lint, then every test that is not marked `long`
 #   make test-long                the long ones too
-#   make test-toolkits [TOOLKITS="pytorch r"]   the tests of model toolkits, each in its own environment
+#   make test-toolkits [TOOLKITS="pytorch r"]   of these, the tests of model toolkits, each in its own environment
 #   make conformance SRC=../mlflow   MLflow's own tests (a source checkout, see docs/mlflow-compatibility.md) against our server
 #   make lint | format | bench | lock | mlflow-toolkits | clean
 
@@ -18,17 +18,19 @@ PACKAGE := $(PIP) install --no-deps --no-build-isolation --quiet --editable .
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
-# MLflow's clients, each in an environment of its own beside ours: what MLflow needs and what we need would not fit into one.
-CLIENTS := .venv/mlflow-3.12/.done .venv/mlflow-newest/.done
+# MLflow's clients, and those of the inference protocols, each in an environment of its own beside ours: what they need
+# and what we need would not fit into one.
+CLIENTS := .venv/mlflow-3.12/.done .venv/mlflow-newest/.done .venv/client-oip/.done .venv/client-kserve/.done
 
 # Toolkits, each in an environment on top of ours that holds what ours lacks: the toolkit, and MLflow to exchange models.
-TOOLKITS := lightgbm xgboost
 ALL_TOOLKITS := $(patsubst requirements/toolkit-%.in,%,$(wildcard requirements/toolkit-*.in))
+TOOLKITS := $(ALL_TOOLKITS)
 
 # One thread per process: the tests start many processes, and thread pools on top of them only fight for the cores.
 test test-long test-toolkits: export OMP_NUM_THREADS = 1
 test test-long test-toolkits: export POLARS_MAX_THREADS = 1
-test test-long test-toolkits: export PYTHONDONTWRITEBYTECODE = 1
+# And what one of them has compiled stays compiled, whatever the environment says, or each would do it again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-long test-toolkits conformance mlflow-toolkits lint format bench lock clean
 .DEFAULT_GOAL := test
@@ -72,8 +74,13 @@ lock: .venv/.base
 	$(COMPILE) $(ARGS) --output-file requirements/build.txt requirements/build.in
 	$(COMPILE) $(ARGS) --output-file requirements/mlflow-3.12.txt requirements/mlflow-3.12.in
 	$(COMPILE) $(ARGS) --output-file requirements/mlflow-newest.txt requirements/mlflow-newest.in
-	for toolkit in $(filter-out pytorch,$(ALL_TOOLKITS)); do \
-		$(COMPILE) $(ARGS) --output-file requirements/toolkit-$$toolkit.txt requirements/toolkit-$$toolkit.in; \
+	$(COMPILE) $(ARGS) --output-file requirements/client-oip.txt requirements/client-oip.in
+	$(COMPILE) $(ARGS) --output-file requirements/client-kserve.txt requirements/client-kserve.in
+# What comes at the end of a list is kept where it fits: all toolkits have MLflow as R has it, alone, and R has what ours has.
+	cat requirements/dev.txt >>requirements/toolkit-r.txt
+	$(COMPILE) $(ARGS) --output-file requirements/toolkit-r.txt requirements/toolkit-r.in
+	for list in $(patsubst %,requirements/toolkit-%,$(filter-out pytorch r,$(ALL_TOOLKITS))); do \
+		cat requirements/toolkit-r.txt >>$$list.txt && $(COMPILE) $(ARGS) --output-file $$list.txt $$list.in || exit 1; \
 	done
 
 clean:
@@ -100,11 +107,19 @@ clean:
 	@$(INSTALL) -r requirements/dev.txt
 	@touch $@
 
-.venv/mlflow-%/.done: requirements/mlflow-%.txt | .venv/bin/python
-	@echo "installing the client MLflow $* into $(@D) (two minutes the first time)"
+# Clients of others in environments of their own, with what they need and nothing of ours.
+define alone
+	@echo "installing a client into $(@D) (one to two minutes the first time)"
 	@$(PYTHON) -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip --disable-pip-version-check install --require-hashes --progress-bar off --quiet -r $<
 	@touch $@
+endef
+
+.venv/mlflow-%/.done: requirements/mlflow-%.txt | .venv/bin/python
+	$(alone)
+
+.venv/client-%/.done: requirements/client-%.txt | .venv/bin/python
+	$(alone)
 
 # On top of ours: what is there already, in the version that the list names, is not installed again.
 define layered
@@ -119,7 +134,7 @@ endef
 .venv/toolkit-%/.done: requirements/toolkit-%.txt .venv/.dev
 	$(call layered,--require-hashes)
 
-# Those without a list yet, and PyTorch, whose builds differ from place to place (with CUDA, without).
+# PyTorch has no list: its builds differ from place to place (with CUDA, without).
 .venv/toolkit-%/.done: requirements/toolkit-%.in .venv/.dev
 	$(call layered,)
 
