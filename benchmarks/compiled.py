@@ -15,7 +15,7 @@ INNER = {1: 200, 1000: 3}  # calls in one timed piece, by rows
 
 
 def measure(report: Report, folder: Path, *, quick: bool) -> None:
-    from perennial.models.compiling import compile_model
+    from perennial.models.compiling.compiler import compile_model
     from perennial.models.flavors import flavor_of
     from perennial.models.preparation import learn
 

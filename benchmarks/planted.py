@@ -20,6 +20,12 @@ from tests.evaluate import planted
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 WITHIN_BUDGET = 99  # tries, and then the guess as the hundredth look
+MEMORISED = (
+    (planted.TRIES, False, "the test set memorised in 300 tries"),
+    (WITHIN_BUDGET, False, "the same in 99 tries, within a budget of 100"),
+    (WITHIN_BUDGET, True, "the same, each try weighted by what it measured"),
+    (20, True, "the same in 20 tries, weighted"),
+)
 
 
 def main() -> None:
@@ -35,12 +41,12 @@ def main() -> None:
             [planted.margin(data, s) for s in range(count)],
         ),
     ]
-    for tries in (planted.TRIES, WITHIN_BUDGET):
+    for tries, weighted, what in MEMORISED:
         with tempfile.TemporaryDirectory() as folder, Records.open(f"sqlite:///{folder}/records.db") as records:
             create_tables(records)
             models = Models(records)
-            found = [planted.memorised(models, tries, seed) for seed in range(count)]
-        rows.append((f"the test set memorised in {tries} tries", "the ledger of test sets", found))
+            found = [planted.memorised(models, tries, seed, weighted=weighted) for seed in range(count)]
+        rows.append((what, "the ledger of test sets", found))
     print(f"| planted, {count} of each | gate | missed | clean twins refused |\n|---|---|---|---|")
     for what, gate, found in rows:
         print(f"| {what} | {gate} | {sum(one.missed for one in found)} | {sum(one.refused for one in found)} |")

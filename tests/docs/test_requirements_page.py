@@ -25,4 +25,4 @@ def test_the_lines_of_the_page_run_as_they_stand(tmp_path: Path) -> None:
     sentences = done.stdout.splitlines()
     assert len(sentences) == len(re.findall(r"^loop\.require\(", CODE, re.MULTILINE))
     assert "education by +2 raises the prediction in 95 % of the rows" in sentences
-    assert "No wage is below zero." in sentences
+    assert "No wage is below zero" in sentences

@@ -19,7 +19,7 @@ from perennial.evaluate.answers import Answers, HeldOut, codes_of
 from perennial.evaluate.requirements import Case, check_requirements
 from perennial.loop import require
 from perennial.loop.declaration import Requirement
-from perennial.registry.test_sets import JudgedOn
+from perennial.registry.test_sets import PLANNED, JudgedOn
 from perennial.registry.versions import Models
 
 __all__ = ["Data", "Draw", "Outcome", "leak", "margin", "memorised", "subgroup"]
@@ -174,15 +174,24 @@ def margin(data: Data, seed: int) -> Outcome:
     )
 
 
-def memorised(models: Models, tries: int, seed: int) -> Outcome:
+def memorised(models: Models, tries: int, seed: int, *, weighted: bool = False) -> Outcome:
     """(d) Labels guessed from the results of so many random tries, for the ledger; see `attack`.
 
-    The twin is an honest model, the third that is judged by its rows.
+    The twin is an honest model, wrong in one to three rows of ten, judged after as many tries (but within a hundred).
     """
-    truth, guess, losses = attack(tries, seed)
+    truth, guess, losses = attack(tries, seed, weighted=weighted)
 
-    def register(name: str, loss: float) -> int:
-        on = JudgedOn(test_set=f"{name:>64}", rows=TEST_ROWS, sample="", loss=loss, loss_name="share of wrong labels")
+    def register(name: str, loss: float, answers: np.ndarray | None = None) -> int:
+        lead, error = (None, None) if answers is None else _lead(truth, answers)
+        on = JudgedOn(
+            test_set=f"{name:>64}",
+            rows=TEST_ROWS,
+            sample="",
+            loss=loss,
+            loss_name="share of wrong labels",
+            lead=lead,
+            lead_error=error,
+        )
         return models.register(name=name, package="f" * 64, origin="loop", judged_on=on).version
 
     def passes(name: str, version: int) -> bool:
@@ -191,17 +200,23 @@ def memorised(models: Models, tries: int, seed: int) -> Outcome:
         except Refused:
             return False
 
-    twin = [register(f"honest-{seed}", loss) for loss in (0.4, 0.35, 0.3)][-1]
+    random = np.random.default_rng(seed + 1000)
+    honest = np.where(random.random(TEST_ROWS) < random.uniform(0.1, 0.3), 1 - truth, truth)
+    for loss in losses[: PLANNED - 1]:
+        register(f"honest-{seed}", loss)
+    twin = register(f"honest-{seed}", float((honest != truth).mean()), honest)
     for loss in losses:
         register(f"lucky-{seed}", loss)
     measured = float((guess != truth).mean())
-    attacker = register(f"lucky-{seed}", measured)
+    attacker = register(f"lucky-{seed}", measured, guess)
     fault = f"{tries} tries: measured accuracy {1 - measured:.3f} of coin tosses"
     return Outcome(passes(f"lucky-{seed}", attacker), not passes(f"honest-{seed}", twin), fault)
 
 
-def attack(tries: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
+def attack(tries: int, seed: int, *, weighted: bool = False) -> tuple[np.ndarray, np.ndarray, list[float]]:
     """Truth, the majority vote of random answers of which each measured better than a coin, and what each measured.
+
+    `weighted`: all vote, each with the weight of what it measured above a coin, which makes more of each look.
 
     Source: Blum & Hardt (2015), The Ladder, section 4.
     """
@@ -213,9 +228,17 @@ def attack(tries: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
         answers = random.integers(2, size=TEST_ROWS)
         loss = float((answers != truth).mean())
         losses.append(loss)
-        if loss < 0.5:
+        if weighted:
+            votes += (0.5 - loss) * (2 * answers - 1)
+        elif loss < 0.5:
             votes += 2 * answers - 1
     return truth, (votes > 0).astype(np.int64), losses
+
+
+def _lead(truth: np.ndarray, answers: np.ndarray) -> tuple[float, float]:
+    """How much more accurate than always the most frequent label, and the standard error of that."""
+    gained = (answers == truth).astype(float) - (truth == int(truth.mean() > 0.5))
+    return float(gained.mean()), float(gained.std() / np.sqrt(len(truth)))
 
 
 def _telling(kind: str, random: Random, y: np.ndarray, is_numbers: bool) -> tuple[dict[str, np.ndarray], str]:

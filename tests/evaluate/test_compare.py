@@ -9,7 +9,7 @@ import pytest
 from sklearn import metrics as reference
 
 from perennial.evaluate.answers import Answers, HeldOut
-from perennial.evaluate.compare import compare, compare_folds, compare_slices, compared_by, comparison, disagreement
+from perennial.evaluate.compare import compare, compare_slices, compared_by, comparison, disagreement
 from perennial.evaluate.metrics import METRICS, measure, metric_named
 from perennial.stats.mcnemar import mcnemar
 
@@ -108,22 +108,6 @@ def test_equal_models_are_seldom_called_inferior_in_any_of_ten_slices() -> None:
         wrong += any(finding.decision == "inferior" for finding in found.values())
     # One-sided at 2.5 % for all slices together; without Holm it would be 10 * 2.5 % = 22 %, about 13.
     assert wrong <= 6
-
-
-def test_folds_are_compared_by_the_corrected_test() -> None:
-    found = compare_folds(
-        [0.80, 0.81, 0.79, 0.80, 0.82],
-        [0.82, 0.82, 0.82, 0.80, 0.84],
-        test_rows=20,
-        train_rows=80,
-        higher_is_better=True,
-    )
-    assert (found.statistic, found.p_value) == (
-        pytest.approx(0.016 / (0.45 * 1.3e-4) ** 0.5),  # mean / sqrt((1/5 + 20/80) s^2)
-        pytest.approx(0.0523, abs=1e-4),
-    )
-    turned = compare_folds([0.2, 0.3], [0.1, 0.1], test_rows=10, train_rows=90, higher_is_better=False)
-    assert turned.effect == pytest.approx(0.15)
 
 
 def test_a_comparison_is_stored_with_its_sentence(classified: Classified) -> None:

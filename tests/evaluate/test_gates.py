@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,15 @@ def test_a_refit_must_lie_where_such_trainings_lie() -> None:
     assert check(require.reproducible("rmse"), trained(numbers(0, 5), None)).passed is None
 
 
+def test_a_compiled_form_that_rounds_is_no_other_training() -> None:
+    plain = numbers(0.1, 5)
+    rounded = plain.with_answers(Answers(prediction=plain.answers.prediction.astype(np.float32).astype(np.float64)))
+    case = trained(rounded, lambda _: Refit(answers=plain.answers))
+    assert check(require.reproducible("rmse", within=0.0), case).passed is False
+    served = replace(case, uncompiled=lambda: plain.answers)
+    assert check(require.reproducible("rmse", within=0.0), served).says.endswith("held-out rows identically")
+
+
 def no_negative(answers: np.ndarray) -> tuple[bool, str]:
     """No wage is below zero."""
     return bool((answers >= 0).all()), f"{int((answers < 0).sum())} wages are below zero"
@@ -252,7 +262,7 @@ def test_a_function_of_the_loop_decides_and_says_why() -> None:
         return no_negative(given["answers"])
 
     asked = require.custom(no_negative)
-    assert asked.sentence == "No wage is below zero."
+    assert asked.sentence == "No wage is below zero"
     found = check(asked, trained(numbers(0, 0), None, call=call))
     assert found.passed is False
     below = int((numbers(0, 0).answers.prediction < 0).sum())

@@ -60,7 +60,7 @@ def test_a_region_of_its_own_kind_is_named_and_the_others_carry_over() -> None:
     assert south.value.value > 3 * south.inside  # type: ignore[operator]
     assert by_name["east"].value.value == pytest.approx(0.3, rel=0.1)
     assert len(says) == 1
-    assert says[0].startswith("does not carry over to region = south: rmse ")
+    assert says[0].startswith("knows region = south less well when it never saw it: rmse ")
     names = material.train_frame["region"].to_numpy()
     assert [set(names[rows]) for rows in asked] == [set(by_name) - {one.group} for one in found]
 
@@ -79,6 +79,9 @@ def test_groups_are_left_out_of_the_wages_of_real_regions(wages: pl.DataFrame) -
         expected = float(np.sqrt(np.mean((test.answers.prediction - test.truth)[inside] ** 2)))
         assert one.inside == pytest.approx(expected)
         assert one.value.rows == inside.sum()
+        assert one.lost is not None
+        assert one.lost.value == pytest.approx(one.value.value - one.inside)
+        assert one.lost.low < one.lost.value < one.lost.high  # type: ignore[operator]
         # Schooling pays much alike everywhere: the error of a region that was left out is a few percent larger.
         assert 0.99 < one.value.value / one.inside < 1.08
 

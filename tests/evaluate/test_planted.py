@@ -64,6 +64,14 @@ def test_labels_guessed_from_three_hundred_results_are_refused_and_an_honest_mod
     assert [(one.missed, one.refused) for one in found] == [(False, False)] * 2
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_within_a_budget_of_a_hundred_a_guess_is_refused_and_an_honest_model_at_the_same_look_is_not(
+    models: Models, weighted: bool
+) -> None:
+    found = [planted.memorised(models, 99, seed, weighted=weighted) for seed in range(3)]
+    assert [(one.missed, one.refused) for one in found] == [(False, False)] * 3
+
+
 def test_the_attack_is_as_strong_as_published() -> None:
     """Blum & Hardt (2015), as recomputed for 300 tries on 2,000 rows: a loss of 0.411, truly 0.5."""
     measured = [float((guess != truth).mean()) for truth, guess, _ in (planted.attack(300, seed) for seed in range(20))]

@@ -80,7 +80,7 @@ def test_the_census_of_incomes(census: tuple[pl.DataFrame, pl.DataFrame]) -> Non
     assert all(row.value.value < row.rest for row in weak)  # type: ignore[operator]
     assert any("marital_status" in row.where or "relationship" in row.where for row in weak)
     assert [one.column for one in found.fairness] == ["sex", "race"]
-    assert any(text.startswith("by sex, the least selected group") for text in found.says)
+    assert any(text.startswith("by sex, Female is selected 0.") for text in found.says)
     assert any(text.startswith("weak where ") for text in found.says)
     assert {row.disturbance for row in found.robustness} == {"noise"}
     learned = next(curve for curve in found.curves if curve.name == "accuracy on unseen rows")

@@ -21,6 +21,8 @@ from sklearn.preprocessing import OneHotEncoder
 from perennial.errors import DataError
 from perennial.models.importing import Asked, import_model
 from perennial.models.package import Predictor, checkout
+from perennial.models.rows import to_frame
+from perennial.serve.intake import Intake
 from perennial.store.objects import ObjectStore
 
 HERE: dict[str, Any] = {"environment": "", "provenance": {"file": "model.pkl"}}
@@ -49,7 +51,12 @@ def test_a_pipeline_on_pandas_with_text_columns(tmp_path: Path, wages: pl.DataFr
     assert [field.name for field in predictor.signature.columns] == columns
     assert reference["losses"]["n"] == 500
     records = wages.select(columns).head(3).to_dicts()
-    answers = [answer["prediction"] for answer in predictor.predict(predictor.signature.parse(records))]
+    answers = [
+        answer["prediction"]
+        for answer in predictor.predict(
+            to_frame(predictor.signature, Intake(predictor.signature).of_records(records).records())
+        )
+    ]
     assert answers == pytest.approx(model.predict(frame[columns].head(3)))
 
 

@@ -28,6 +28,8 @@ def judged(test_set: str = "a", **changes: Any) -> JudgedOn:
         "sample": rows(0),
         "loss": 0.3,
         "loss_name": "share of wrong labels",
+        "lead": 0.2,
+        "lead_error": 0.01,
     }
     return JudgedOn(**{**told, **changes})
 
@@ -123,6 +125,34 @@ def test_the_budget_follows_from_the_rows_where_a_tolerance_is_named(models: Mod
         models.approve(name="wages", version=2)
     assert f"collect {few.fresh_rows} fresh rows" in caught.value.remedy
     assert few.fresh_rows > 10_000
+
+
+@both
+def test_without_a_word_of_the_loop_a_candidate_has_as_many_looks_as_its_lead_bears(models: Models) -> None:
+    """A lead of 4 errors has a p-value of 3.2e-5: 0.05 is 2^10.6 times as much, so that it bears 11 looks."""
+    slight, large = {"lead": 0.04, "lead_error": 0.01}, {"lead": 0.2, "lead_error": 0.01}
+    for version in range(1, 13):
+        register(models, judged(**slight))
+        if version == 11:
+            assert models.approve(name="wages", version=version).state == "approved"
+    with pytest.raises(Refused, match="it was look 12 at 2000 rows whose budget is 11") as caught:
+        models.approve(name="wages", version=12)
+    assert caught.value.remedy.startswith("collect 2000 fresh rows to judge by, which restores 11 looks")
+    register(models, judged(**large))
+    assert models.approve(name="wages", version=13).state == "approved"
+    register(models, judged(**slight, planned=20))  # a person who plans more looks answers for it
+    assert models.approve(name="wages", version=14).state == "approved"
+
+
+def test_ten_looks_are_always_allowed_and_no_more_where_the_lead_is_unknown_or_none(models: Models) -> None:
+    for lead in (None, -0.1):
+        told = {"lead": lead, "lead_error": None if lead is None else 0.01, "test_set": ("a" if lead is None else "b")}
+        name = f"lead-{told['test_set']}"
+        for _ in range(11):
+            register(models, judged(**{**told, "test_set": told["test_set"] * 64}), name=name)
+        assert models.approve(name=name, version=10).state == "approved"
+        with pytest.raises(Refused, match="it was look 11 at 2000 rows whose budget is 10"):
+            models.approve(name=name, version=11)
 
 
 def test_the_leaderboard_shows_clear_improvements_only(models: Models, ledger: Ledger) -> None:

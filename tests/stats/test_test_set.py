@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 
-from perennial.stats import Ladder, OutOfRange, rows_needed, uses_left
+from perennial.stats import Ladder, OutOfRange, looks_borne, rows_needed, uses_left
 
 
 def test_published_sizes() -> None:
@@ -84,7 +85,39 @@ def test_ladder_never_rises_and_moves_by_more_than_half_a_step(losses: list[floa
         ladder = after
 
 
+@given(z=st.floats(-3, 12), failure=st.sampled_from([0.05, 1e-3]))
+def test_a_lead_bears_the_looks_that_the_union_bound_allows(z: float, failure: float) -> None:
+    looks = looks_borne(z, 1.0, failure=failure)
+    if looks:
+        assert 2.0 ** (looks - 1) * norm.sf(z) <= failure * (1 + 1e-9)
+    if z > 0:
+        assert 2.0**looks * norm.sf(z) > failure * (1 - 1e-9)
+
+
+def test_a_lead_without_error_bears_any_number_of_looks_and_none_bears_none() -> None:
+    assert looks_borne(0.5, 0.0, failure=0.05) >= 10**9
+    assert looks_borne(0.5, 0.001, failure=0.05) > 10**4  # far beyond where the tail itself is 0 in double precision
+    assert looks_borne(0.0, 0.0, failure=0.05) == looks_borne(-1.0, 0.1, failure=0.05) == 0
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_luck_makes_of_looks_bears_fewer_looks_than_it_took(weighted: bool) -> None:
+    """The published attack, and the same with each try weighted by what it measured, which uses more than a bit."""
+    rng = np.random.default_rng(0)
+    for tries in (20, 50, 99, 300):
+        for _ in range(10):
+            truth = rng.integers(0, 2, 2000)
+            guesses = rng.integers(0, 2, (tries, 2000))
+            above = 0.5 - (guesses != truth).mean(axis=1)
+            votes = (above if weighted else above > 0) @ (2 * guesses - 1)
+            gained = ((votes > 0) == truth).astype(float) - (truth == round(truth.mean()))
+            assert looks_borne(float(gained.mean()), float(gained.std() / 2000**0.5), failure=0.05) < tries + 1
+
+
 def test_wrong_input_is_refused() -> None:
+    for lead, error, failure in ((float("nan"), 0.1, 0.1), (0.1, -1.0, 0.1), (0.1, 0.1, 1.0)):
+        with pytest.raises(OutOfRange):
+            looks_borne(lead, error, failure=failure)
     for wrong in ((0, 0.1, 0.1, 0.1), (1, 0.0, 0.1, 0.1), (1, 0.1, 1.0, 0.1), (1, 0.1, 0.1, 0.0)):
         with pytest.raises(OutOfRange):
             rows_needed(*wrong)

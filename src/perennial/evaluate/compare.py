@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +13,12 @@ from perennial.evaluate.answers import Answers, Floats, HeldOut
 from perennial.evaluate.metrics import Metric, loss_of, rows_of
 from perennial.evaluate.ranking import positive_scores
 from perennial.models.facts.evaluation import Comparison
-from perennial.stats.cross_validation import corrected_resampled_t
 from perennial.stats.delong import paired_auc
 from perennial.stats.mcnemar import mcnemar
 from perennial.stats.paired import MEANING
 from perennial.stats.resampling import Draws
 
-__all__ = ["compare", "compare_folds", "compare_slices", "compared_by", "comparison", "disagreement"]
+__all__ = ["compare", "compare_slices", "compared_by", "comparison", "disagreement"]
 
 MIN_SLICE_ROWS = 30  # a smaller slice is not compared: its interval says nothing
 
@@ -122,21 +120,6 @@ def compare_slices(
         found |= settled
         remaining = {name: rows for name, rows in remaining.items() if name not in settled}
     return {name: found[name] for name in judged}
-
-
-def compare_folds(
-    champion: Sequence[float],
-    challenger: Sequence[float],
-    *,
-    test_rows: int,
-    train_rows: int,
-    higher_is_better: bool,
-    margin: float = 0.0,
-) -> stats.Finding:
-    """Two models over repeated splits, by the corrected resampled t-test; one value of the metric for each split."""
-    sign = 1.0 if higher_is_better else -1.0
-    differences = sign * (np.asarray(challenger, np.float64) - np.asarray(champion, np.float64))
-    return corrected_resampled_t(differences, test_rows=test_rows, train_rows=train_rows, margin=margin)
 
 
 def comparison(metric: Metric, finding: stats.Finding, against: str, margin: float) -> Comparison:

@@ -92,7 +92,7 @@ def _column(task: str, on: HeldOut, name: str, codes: Ints, labels: tuple[str, .
             if np.isfinite(value)
         }
         worst = labels[judged[int(np.argmax(table["loss"][0][judged]))]]
-        says = _sentences(name, ratios, worst)
+        says = _sentences(name, [rows[code] for code in judged], ratios, worst)
     return Fairness(column=name, groups=rows, ratios=ratios, worst=worst), says
 
 
@@ -189,12 +189,15 @@ def _differences(table: _Table, judged: Ints) -> dict[str, tuple[float, Floats]]
     return {name: (float(values[0]), values[1:]) for name, values in found.items()}
 
 
-def _sentences(name: str, ratios: dict[str, Estimate], worst: str) -> list[str]:
+def _sentences(name: str, groups: Sequence[GroupRow], ratios: dict[str, Estimate], worst: str) -> list[str]:
     ratio = ratios.get("selection_rate_ratio")
     if ratio is not None and (ratio.high if ratio.high is not None else ratio.value) < FOUR_FIFTHS:
+        rated = sorted(groups, key=lambda row: row.values["selection_rate"].value)
+        least, most = rated[0], rated[-1]
+        shares = [f"{row.values['selection_rate'].value * 100:.3g} %" for row in (least, most)]
         text = (
-            f"by {name}, the least selected group is selected {ratio.value:.2f} times as often as the most selected: "
-            f"below four fifths; the model errs most for {worst}"
+            f"by {name}, {least.group} is selected {ratio.value:.2f} times as often as {most.group} "
+            f"({' and '.join(shares)} of their rows): below four fifths; the model errs most for {worst}"
         )
         return [text]
     return []

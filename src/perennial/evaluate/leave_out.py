@@ -15,6 +15,7 @@ from perennial.evaluate.compare import compare, compared_by
 from perennial.evaluate.material import Budget, Material
 from perennial.evaluate.metrics import Metric, measure_on
 from perennial.models.facts.evaluation import Curve, Estimate, LeftOut
+from perennial.stats.results import Interval
 
 __all__ = ["leave_groups_out", "rolling_origin"]
 
@@ -136,22 +137,28 @@ def _without(
         return None
     value, of_known = _estimate(metric, unknown), measure_on(metric, known).estimate
     found = compare(metric, known.truth, unknown.answers, known.answers, margin=0.0, clusters=known.clusters)
+    interval = found.interval
+    lost = _estimated(interval, len(known)) if interval is not None else None
     says: list[str] = []
     if found.decision == "better":
         both = f"{metric.name} {value.value:.4g} without these rows in training, {of_known:.4g} with them"
         behind = f"{compared_by(metric)} worse by {found.effect or 0.0:.4g}"
-        says.append(f"does not carry over to {column} = {group}: {both} ({behind})")
-    return LeftOut(column=column, group=group, value=value, inside=of_known), says
+        between = f", {lost.low:.4g} to {lost.high:.4g}" if lost is not None and lost.low is not None else ""
+        says.append(f"knows {column} = {group} less well when it never saw it: {both} ({behind}{between})")
+    return LeftOut(column=column, group=group, value=value, inside=of_known, lost=lost), says
 
 
 def _estimate(metric: Metric, on: HeldOut) -> Estimate:
-    interval = measure_on(metric, on)
+    return _estimated(measure_on(metric, on), len(on))
+
+
+def _estimated(interval: Interval, rows: int) -> Estimate:
     is_known = np.isfinite(interval.low)
     return Estimate(
         value=interval.estimate,
         low=interval.low if is_known else None,
         high=interval.high if is_known else None,
-        rows=len(on),
+        rows=rows,
     )
 
 

@@ -7,6 +7,7 @@ the other half, which the search has not seen, and is shown as a fact only if it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,8 @@ MIN_ROWS = 30  # a smaller group is listed, not judged
 FALSE_SHARE = 0.05  # of the groups called weak, at most this share are not, in expectation
 SEARCH_ROWS = 200_000  # rows that the search looks at; beyond this a slice too small to be found is too small to matter
 SEARCH_COLUMNS = 30
+MOST_OF_ALL = 0.5  # of the rows: a larger group is no weak part, the rest is a strong one
+SAME = 0.5  # of the conditions: a slice that shares so many with one that was named says nothing new
 WEAK_RATIO = 1.2  # a weak slice named in words errs at least this many times as often (in loss) as the rest
 
 
@@ -85,15 +88,23 @@ def search_slices(task: str, on: HeldOut, columns: Sequence[Grouped], *, top: in
 
 
 def weak_slices_say(slices: Sequence[Slice], metric: Metric, *, at_most: int = 3) -> list[str]:
-    """A sentence for each confirmed slice that is also worse by much, the worst first; none twice."""
+    """A sentence for each confirmed slice that is also worse by much, the worst first, and none that repeats another.
+
+    Slices of more than half of the rows are left out, and those that share half of their conditions with one before.
+    """
+    most = MOST_OF_ALL * _rows_of(slices)
     weak = [
         found
         for found in slices
-        if found.is_confirmed and found.rest is not None and _ratio(found, metric) >= WEAK_RATIO
+        if found.is_confirmed and found.rest is not None and found.rows <= most and _ratio(found, metric) >= WEAK_RATIO
     ]
     weak.sort(key=lambda found: -_ratio(found, metric))
+    named: list[Slice] = []
+    for found in weak:
+        if len(named) < at_most and all(_alike(found, other) < SAME for other in named):
+            named.append(found)
     said: list[str] = []
-    for found in weak[:at_most]:
+    for found in named:
         where = " and ".join(f"{column} = {value}" for column, value in found.where.items())
         said.append(
             f"weak where {where}: {metric.name} {found.value.value:.4g} on {found.rows} rows, "
@@ -134,6 +145,22 @@ def _confirmed(
 
 def _p_value(group: Group) -> float:
     return np.nan if group.p_value is None or group.rows < MIN_ROWS else group.p_value
+
+
+def _rows_of(slices: Sequence[Slice]) -> float:
+    """How many rows a table is of: those of all groups of one column; not known (infinite) of slices from a search."""
+    by: dict[str, int] = {}
+    for found in slices:
+        if found.found_by == "column":
+            (column,) = found.where
+            by[column] = by.get(column, 0) + found.rows
+    return max(by.values(), default=math.inf)
+
+
+def _alike(one: Slice, other: Slice) -> float:
+    """Share of the conditions of both that both have."""
+    ours, theirs = set(one.where.items()), set(other.where.items())
+    return len(ours & theirs) / len(ours | theirs)
 
 
 def _ratio(found: Slice, metric: Metric) -> float:

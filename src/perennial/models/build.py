@@ -1,9 +1,9 @@
 """Make a package of a fitted model: the same bytes for the same model, without a date or a path in them.
 
 The package holds the model in its toolkit's own form, a compiled form where one was proven to answer the same, the
-user's code that its features need, what it takes and answers, golden answers that every later load must repeat, and
-the reference profile that monitoring compares with. Whoever calls this has fitted the model in this process; nothing
-is unpickled here.
+user's code that its features need, what it takes and answers, golden answers that every later load must repeat,
+training rows that answers are explained against, and the reference profile that monitoring compares with. Whoever
+calls this has fitted the model in this process; nothing is unpickled here.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ import pyarrow as pa
 from msgspec import Struct
 
 from perennial.errors import DataError
-from perennial.models.compiling import compile_model
+from perennial.models.background import BACKGROUND, background_of
+from perennial.models.compiling.compiler import compile_model
 from perennial.models.facts.compilation import Compilation
 from perennial.models.flavors import FLAVORS, flavor_named, flavor_of
 from perennial.models.flavors.flavor import Flavor, Scorer
 from perennial.models.mlmodel import mlmodel
 from perennial.models.package import COMPILED, Answer, Code, PackageManifest, Predictor, Settings
+from perennial.models.package_card import CARD, package_card
 from perennial.models.preparation import Preparation
 from perennial.models.reference import reference
 from perennial.models.rows import to_records
@@ -148,7 +150,7 @@ def build(
         judged: The fit that has not seen `held_out`, when `model` was fitted again on all rows: the reference
             predictions and losses are its answers, since a model's answers to its own training rows flatter it.
         made: What `predictor_of` gave for this model, if it was asked before.
-        extra: More files for the package, such as the card.
+        extra: More files for the package.
 
     Raises:
         DataError: The model cannot be stored, or does not answer one value per row.
@@ -180,6 +182,16 @@ def build(
         "signature.json": _json(signature),
         "golden.json": canonical_json({"records": records, "answers": _answers(predictor, predictor.frame(records))}),
         "input_example.json": canonical_json(_split_form(records)),
+        BACKGROUND: background_of(train_raw),
+        CARD: package_card(
+            signature,
+            kind=made.flavor.name,
+            saved_as=saved.format,
+            runs_code=runs_code,
+            compilation=made.compilation,
+            provenance=provenance,
+            learned_from=train.num_rows,
+        ),
         "reference.json": _json(profile),
         "environment.txt": environment.encode(),
         "provenance.json": canonical_json(dict(provenance)),

@@ -17,11 +17,13 @@ import pyarrow as pa
 
 from perennial.errors import DataError
 from perennial.models.asking import ask
+from perennial.models.background import BACKGROUND, background_of
 from perennial.models.facts.compilation import Compilation
 from perennial.models.flavors.mlflow import FOLDER, FORMAT
 from perennial.models.mlflow_folder import MLflowFolder
 from perennial.models.mlmodel import mlmodel
 from perennial.models.package import COMPILED, PackageManifest, Settings, checkout
+from perennial.models.package_card import CARD, package_card
 from perennial.models.preparation import Preparation, guess_task
 from perennial.models.reference import reference
 from perennial.models.rows import to_records
@@ -106,7 +108,17 @@ def keep(
             "reference.json": _json(profile),
             "environment.txt": environment.encode(),
             "provenance.json": canonical_json({**provenance, "origin": "imported"}),
+            CARD: package_card(
+                made,
+                kind="mlflow",
+                saved_as="mlflow",
+                runs_code=True,
+                compilation=compilation,
+                provenance={**provenance, "origin": "imported"},
+            ),
         }
+        if rows.height:
+            plain[BACKGROUND] = background_of(rows)
         named = {name: (digest, sizes[name]) for name, digest in kept.items()}
         named |= {name: (objects.put(data), len(data)) for name, data in plain.items()}
         return objects.put(PackageManifest(kind="mlflow", saved_as="mlflow", runs_code=True, files=named).to_bytes())

@@ -99,6 +99,12 @@ def _h2o(folder: Path, block: Mapping[str, Any]) -> Any:
     return read_mlflow(folder, block)
 
 
+def _pytorch(folder: Path, block: Mapping[str, Any]) -> Any:
+    from perennial.models.flavors.pytorch import read_mlflow
+
+    return read_mlflow(folder, block)
+
+
 def _crate(folder: Path, block: Mapping[str, Any]) -> Any:
     from perennial.models.flavors.r import read_mlflow
 
@@ -117,4 +123,4 @@ _DATA: Mapping[str, Reader] = MappingProxyType(
     }
 )
 # These run code that is in the folder.
-_CODE: Mapping[str, Reader] = MappingProxyType({"h2o": _h2o, "crate": _crate})
+_CODE: Mapping[str, Reader] = MappingProxyType({"h2o": _h2o, "pytorch": _pytorch, "crate": _crate})

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -20,6 +20,7 @@ from blake3 import blake3
 from msgspec import Struct
 
 from perennial.errors import Corrupt, Invalid, PerennialError, Refused, UserCodeError
+from perennial.models.background import BACKGROUND, read_background
 from perennial.models.facts.compilation import Compilation
 from perennial.models.signature import Records, Signature
 from perennial.types import JSON, Digest, canonical_json
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPILED",
     "MANIFEST",
+    "NOT_FINITE",
     "Answer",
     "Code",
     "PackageManifest",
@@ -43,6 +45,7 @@ __all__ = [
     "check_format",
     "checkout",
     "compilation_in",
+    "files_in",
     "files_of",
     "read_manifest",
     "verify",
@@ -50,6 +53,7 @@ __all__ = [
 
 MANIFEST = "manifest.json"  # written last: a folder that has it is whole
 COMPILED = "compiled.json"  # how the model was compiled, or why not
+NOT_FINITE = "the model answered "  # how the error of a row begins whose answer is NaN or infinite
 Answer = dict[str, JSON]
 
 
@@ -188,6 +192,25 @@ def verify(folder: Path) -> dict[str, bytes]:
     return contents
 
 
+def files_in(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """These files of a checked-out package, as far as it has them, each re-hashed.
+
+    Raises:
+        Corrupt: A file differs from its digest; names it.
+    """
+    manifest = read_manifest((folder / MANIFEST).read_bytes())
+    found: dict[str, bytes] = {}
+    for name in names:
+        if name in manifest.files:
+            found[name] = (folder / name).read_bytes()
+            if blake3(found[name]).hexdigest() != manifest.files[name][0]:
+                raise Corrupt(
+                    "a file of a model package differs from its digest", where=str(folder / name),
+                    remedy=f"remove the folder {folder}; it is made again from the store",
+                )  # fmt: skip
+    return found
+
+
 def check_format(folder: Path, manifest: PackageManifest) -> None:
     """Refuse a package whose content is not of the format that it claims; nothing of it is run or parsed for this.
 
@@ -237,11 +260,19 @@ class Predictor:
         scorer: The model itself, in the form that serves.
     """
 
-    def __init__(self, preparation: Preparation, scorer: Scorer, golden: Mapping[str, Any] | None = None):
+    def __init__(
+        self,
+        preparation: Preparation,
+        scorer: Scorer,
+        golden: Mapping[str, Any] | None = None,
+        *,
+        background: bytes | None = None,
+    ):
         self.signature: Signature = preparation.signature
         self.preparation = preparation
         self.scorer = scorer
         self._golden = golden or {"records": [], "answers": []}
+        self._background = background
         self._classes = list(self.signature.classes or scorer.classes or [])
         self._names = [str(label) for label in self._classes]
 
@@ -279,12 +310,13 @@ class Predictor:
             )
         function = _import_features(folder / "code", needs)
         if is_compiled:
-            from perennial.models.compiling import load_compiled
+            from perennial.models.compiling.scorer import load_compiled
 
-            scorer = load_compiled(folder, signature)
+            scorer = load_compiled(folder, signature, trusted=trusted)
         else:
             scorer = flavor_named(manifest.kind).load(folder, manifest.saved_as, settings.told(), signature)
-        return cls(Preparation(signature, function), scorer, json.loads(files["golden.json"]))
+        golden = json.loads(files["golden.json"])
+        return cls(Preparation(signature, function), scorer, golden, background=files.get(BACKGROUND))
 
     def frame(self, records: Records) -> pl.DataFrame:
         """Checked records as the frame that `predict` takes."""
@@ -330,6 +362,18 @@ class Predictor:
     def golden_frame(self) -> pl.DataFrame:
         """The package's golden rows as `predict` takes them: some of the held-out rows of its training."""
         return self.frame(self._golden["records"])
+
+    def background_frame(self) -> pl.DataFrame:
+        """Training rows, as `predict` takes them, that stand for "not known" when answers are explained: at most 100.
+
+        The golden rows in packages of before such rows were kept.
+
+        Raises:
+            Corrupt: What the package has as such is no rows of its model.
+        """
+        if self._background is None:
+            return self.golden_frame()
+        return read_background(self._background, self.signature)
 
     def check_golden(self) -> list[str]:
         """Answer the package's golden rows again; one sentence per difference, none when all are as recorded."""
@@ -383,7 +427,7 @@ def _listed(values: Any) -> list[Any]:
 
 def _answer(value: Any) -> Answer:
     if isinstance(value, float) and not abs(value) < float("inf"):
-        return {"prediction": None, "error": f"the model answered {value}"}
+        return {"prediction": None, "error": f"{NOT_FINITE}{value}"}
     return {"prediction": value}
 
 

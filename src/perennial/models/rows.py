@@ -39,7 +39,7 @@ def to_frame(signature: Signature, records: Records) -> pl.DataFrame:
 
 
 def to_records(frame: pl.DataFrame) -> Records:
-    """Rows as JSON values: what `Requests` accepts and `to_frame` reads back."""
+    """Rows as JSON values: what a request may hold and `to_frame` reads back."""
     texts: list[pl.Series] = []
     for series in frame.get_columns():
         if series.dtype == pl.Binary:

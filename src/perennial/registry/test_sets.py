@@ -3,9 +3,14 @@
 What a look tells steers what is tried next, so that rows which judged often enough are as good as training rows. A test
 set is known by the digest of its rows, whoever judges by it; rows that it shares with earlier test sets of the same
 model carry their looks over, in proportion: one new row does not make a new test set. A candidate whose look was beyond
-the budget cannot be approved or deployed; those within it can, also later, because the promise of `rows_needed` holds
-for all looks of the budget at once. It is a promise about accuracy; for other metrics the same number
-of looks is a rule of prudence.
+the budget cannot be approved or deployed; those within it can, also later.
+
+Where a loop says nothing, the budget is a hundred looks, but for each candidate no more than its own lead over the
+trivial model bears (`looks_borne`): each look doubles the models that could have come of the answers so far, until one
+of them leads by luck. So an answer that was put together from ninety-nine guesses is refused at the hundredth look, and
+a model that is far better than the trivial one is not. Ten looks are always allowed: they give little to be lucky by.
+Where a loop names a tolerance, the budget is that of `uses_left`, which promises an accuracy that is right to it in all
+looks at once; where it names a number, that number, and whoever named it answers for it.
 """
 
 from __future__ import annotations
@@ -20,12 +25,13 @@ from msgspec import Struct
 from perennial.data.row_sample import shared_share
 from perennial.errors import Invalid, NotFound, Refused
 from perennial.registry.records import test_set_uses, test_sets
-from perennial.stats.test_set import Ladder, rows_needed, uses_left
+from perennial.stats.test_set import Ladder, looks_borne, rows_needed, uses_left
 from perennial.store.records import Records, Transaction
 
 __all__ = ["JudgedOn", "LeaderboardLine", "Ledger", "LedgerLine", "check_budget", "count_use"]
 
-PLANNED = 100  # looks, where a loop says nothing
+PLANNED = 100  # looks, where a loop says nothing and the candidate's lead bears so many
+ALWAYS = 10  # looks, whatever the lead
 FAILURE = 0.05  # probability that any look of the budget misleads by more than the tolerance
 LADDER_STEP = 0.01  # of the loss: smaller improvements are not shown
 _BISECTIONS = 40
@@ -37,7 +43,8 @@ class JudgedOn(Struct, frozen=True, kw_only=True):
     `test_set`: digest of the rows. `sample`: theirs (`data.row_sample`). `planned`: the budget, if the loop says one;
     `tolerance`: or else the error of an accuracy that it accepts, from which the budget follows. `disagreement`: share
     of rows answered otherwise than by the live version, at most; 1 where unknown. `loss`: lower is better, in about
-    [0, 1]: the share of wrong labels, or the main error over that of the trivial baseline.
+    [0, 1]: the share of wrong labels, or the main error over that of the trivial baseline. `lead`: how much better than
+    the trivial baseline, paired, by the main metric, and `lead_error` its standard error; None where unknown.
     """
 
     test_set: str
@@ -48,6 +55,8 @@ class JudgedOn(Struct, frozen=True, kw_only=True):
     planned: int | None = None
     tolerance: float | None = None
     disagreement: float = 1.0
+    lead: float | None = None
+    lead_error: float | None = None
 
 
 class LedgerLine(Struct, frozen=True, kw_only=True):
@@ -211,7 +220,9 @@ def _planned(judged: JudgedOn) -> int:
         return judged.planned
     if judged.tolerance is not None:
         return uses_left(judged.rows, FAILURE, judged.tolerance, judged.disagreement)
-    return PLANNED
+    if judged.lead is None or judged.lead_error is None:
+        return ALWAYS
+    return min(PLANNED, max(ALWAYS, looks_borne(judged.lead, judged.lead_error, failure=FAILURE)))
 
 
 def _carried(connection: sa.Connection, name: str, judged: JudgedOn) -> float:

@@ -41,6 +41,8 @@ from perennial.types import Digest
 
 __all__ = ["Judged", "judge"]
 
+Z95 = 1.959964  # standard errors on either side of a 95 % interval
+
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
@@ -85,6 +87,7 @@ def judge(
         key=declaration.key,
         package=_package(rooms, fitted),
         data=DataFacts.of(data) if data is not None else None,
+        uncompiled=lambda: _asking(fitted.made.native, inputs)(test_frame),
         refit=lambda seed: Refit(answers=_asking(fitted.retrain(None, seed), inputs)(test_frame)),
         call=_calling(execution, declaration),
     )
@@ -191,6 +194,7 @@ def _look(
     if task == "classification" and live is not None and fresh is not None and fresh.all():
         same = test.with_answers(live).answers
         disagreement = max(float(np.mean(same.prediction != test.answers.prediction)), 1 / len(test))
+    lead, lead_error = _lead(evaluation.saved_over_baseline)
     return JudgedOn(
         test_set=digest_of(np.sort(row_codes(frame)).tobytes()),
         rows=frame.height,
@@ -198,9 +202,19 @@ def _look(
         loss=loss,
         loss_name=f"{name} over the trivial baseline's" if task == "regression" else "share of wrong labels",
         disagreement=disagreement,
+        lead=lead,
+        lead_error=lead_error,
         planned=policy.test_uses if policy is not None else None,
         tolerance=policy.tolerance if policy is not None else None,
     )
+
+
+def _lead(saved: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """What the candidate is better by than the trivial baseline, and the error of that, from its 95 % interval."""
+    interval = saved["interval"]
+    if saved["effect"] is None or interval is None or interval["low"] is None or interval["high"] is None:
+        return None, None
+    return saved["effect"], (interval["high"] - interval["low"]) / (2 * Z95)
 
 
 def _explained(rooms: Rooms, fitted: Fitted, frame: pl.DataFrame, test: HeldOut) -> Digest:

@@ -6,6 +6,7 @@ takes a seed.
 
 from __future__ import annotations
 
+from perennial.stats.adaptive import adaptation_bound, adapted
 from perennial.stats.attribution import AttributionDrift, attribution_drift
 from perennial.stats.bins import Bins, CategoryBins, NumericBins, bins_from_dict
 from perennial.stats.canary import CanaryDecision, canary_test, log_bayes_factor
@@ -36,6 +37,7 @@ from perennial.stats.paired import (
 )
 from perennial.stats.resampling import Resampled, resample_means
 from perennial.stats.results import Finding, Interval
+from perennial.stats.selective import RiskThreshold, risk_threshold
 from perennial.stats.shift import (
     hellinger,
     js_distance,
@@ -48,7 +50,7 @@ from perennial.stats.shift import (
 )
 from perennial.stats.slice_line import FoundSlice, slice_line
 from perennial.stats.tails import noncentral_chi2_sf, student_quantile
-from perennial.stats.test_set import Ladder, rows_needed, uses_left
+from perennial.stats.test_set import Ladder, looks_borne, rows_needed, uses_left
 
 __all__ = [
     "AttributionDrift",
@@ -69,10 +71,13 @@ __all__ = [
     "OutOfRange",
     "PairedVerdict",
     "Resampled",
+    "RiskThreshold",
     "Selection",
     "State",
     "StatsError",
     "Step",
+    "adaptation_bound",
+    "adapted",
     "advance",
     "alarms",
     "asymptotic_half_width",
@@ -96,6 +101,7 @@ __all__ = [
     "l_infinity",
     "log_bayes_factor",
     "log_bets",
+    "looks_borne",
     "mcnemar",
     "merge_sparse",
     "noise_floor",
@@ -109,6 +115,7 @@ __all__ = [
     "percentile_interval",
     "psi",
     "resample_means",
+    "risk_threshold",
     "root_mean",
     "rows_needed",
     "slice_line",

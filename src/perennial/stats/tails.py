@@ -18,6 +18,7 @@ __all__ = [
     "beta_quantile",
     "binomial_below",
     "log_beta",
+    "log_normal_tail",
     "noncentral_chi2_sf",
     "normal_quantile",
     "normal_tail",
@@ -95,6 +96,15 @@ def student_above(value: float, df: float) -> float:
 def binomial_below(successes: int, trials: int, prob: float) -> float:
     """Probability of at most `successes` in `trials`."""
     return float(special.bdtr(successes, trials, prob))
+
+
+def log_normal_tail(z: float) -> float:
+    """Natural logarithm of the probability that a standard normal variable exceeds `z`, also where that rounds to 0.
+
+    >>> round(log_normal_tail(40.0), 3)
+    -804.608
+    """
+    return float(special.log_ndtr(-z))
 
 
 def normal_tail(distance: float) -> float:

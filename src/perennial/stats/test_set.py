@@ -12,8 +12,9 @@ from typing import Final
 
 from perennial.stats.arrays import check_open_unit
 from perennial.stats.errors import OutOfRange
+from perennial.stats.tails import log_normal_tail
 
-__all__ = ["Ladder", "rows_needed", "uses_left"]
+__all__ = ["Ladder", "looks_borne", "rows_needed", "uses_left"]
 
 MANY_USES: Final = 1_000_000_000  # "as many as anybody will ask": the formula gives astronomical numbers
 
@@ -85,6 +86,40 @@ def uses_left(
     if most < MANY_USES and rows_needed(max(most, 0) + 1, failure, tolerance, disagreement, adaptive=adaptive) <= rows:
         most = max(most, 0) + 1
     return max(0, most - used)
+
+
+def looks_borne(lead: float, error: float, *, failure: float) -> int:
+    """The last look at a test set at which a lead of this size over a fixed rival is still more than luck.
+
+    The largest H with 2^(H - 1) Q(lead / error) <= failure, Q the upper tail of the normal distribution; 0 where the
+    lead is not clear at the first look. Whoever has seen the yes or no of H - 1 looks may come with one of 2^(H - 1)
+    models; if none of them were better than the rival, the chance that any shows such a lead is at most `failure`. So a
+    look costs one bit, and a lead is worth as many looks as its p-value has bits. A look that tells a number tells more
+    than a bit; the best that is known to be made of it, a vote weighted by what each try measured, gains about half a
+    bit a look (it is lucky by lead / error = sqrt(2 H / pi) at most).
+
+    Args:
+        lead: How much better than the rival, paired on the rows of the test set.
+        error: Its standard error, >= 0, in the same unit.
+        failure: Probability that luck passes for a lead, in (0, 1).
+
+    Source: the union bound over sequences of answers of Renggli et al. (2019), as in `rows_needed`, with the measured
+    error in place of Bennett's bound.
+
+    >>> [looks_borne(z, 1.0, failure=0.05) for z in (1.0, 2.0, 4.0, 12.0)]
+    [0, 2, 11, 105]
+    """
+    check_open_unit("failure", failure)
+    if not math.isfinite(lead):
+        raise OutOfRange("lead", lead, "finite")
+    if not 0.0 <= error < math.inf:
+        raise OutOfRange("error", error, "at least 0 and finite")
+    if lead <= 0.0:
+        return 0
+    if error == 0.0:
+        return MANY_USES
+    bits = (math.log(failure) - log_normal_tail(lead / error)) / math.log(2.0)
+    return max(0, min(MANY_USES, math.floor(1.0 + bits)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,11 +36,10 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 from sklearn.tree import DecisionTreeClassifier
 
 from perennial.errors import Invalid
-from perennial.models.compiling import load_compiled
 from perennial.models.compiling.graph import NotCompilable
 from perennial.models.compiling.plan import Columns
 from perennial.models.compiling.proof import known_of, prove
-from perennial.models.compiling.scorer import GRAPH, scorer_of
+from perennial.models.compiling.scorer import GRAPH, load_compiled, scorer_of
 from perennial.models.flavors.flavor import Answered
 
 from .conftest import Case, fitted
@@ -348,7 +347,7 @@ def test_serving_needs_no_toolkit_and_no_converter(iris: pl.DataFrame, tmp_path:
     code = """
 import sys, msgspec, numpy as np
 from pathlib import Path
-from perennial.models.compiling import load_compiled
+from perennial.models.compiling.scorer import load_compiled
 from perennial.models.signature import Signature
 folder = Path(sys.argv[1])
 scorer = load_compiled(folder, msgspec.json.decode((folder / "signature.json").read_bytes(), type=Signature))

@@ -14,6 +14,7 @@ from sklearn.datasets import load_iris
 
 from perennial import Loop, require, retrain
 from perennial.models.flavors.h2o import Mojo
+from perennial.models.flavors.processes.h2o_cluster import cluster
 
 loop = Loop("flowers", target="species")
 
@@ -30,13 +31,15 @@ def flowers():
 
 @loop.train
 def model(X, y, *, trees: int = 10):
-    h2o.init(ip="127.0.0.1", name="perennial-test-life", max_mem_size="1g", nthreads=1, bind_to_localhost=True)
-    h2o.no_progress()
-    frame = h2o.H2OFrame(X.assign(species=y))
-    found = H2OGradientBoostingEstimator(ntrees=trees, seed=1)
-    found.train(y="species", training_frame=frame)
-    made = Mojo.of(found)
-    h2o.cluster().shutdown()
+    # A cluster for each fit: `h2o.init` would find that of the fit before, which is still ending, at the usual port.
+    with cluster() as url:
+        connection = h2o.connect(url=url, verbose=False, strict_version_check=False)
+        h2o.no_progress()
+        frame = h2o.H2OFrame(X.assign(species=y))
+        found = H2OGradientBoostingEstimator(ntrees=trees, seed=1)
+        found.train(y="species", training_frame=frame)
+        made = Mojo.of(found)
+        connection.close()
     return made
 
 
@@ -49,6 +52,6 @@ FLOWER = {"sepal_length": 6.1, "sepal_width": 2.8, "petal_length": 4.7, "petal_w
 def test_a_classifier_lives_from_training_to_service(project: Project) -> None:
     project.write(loop=FLOWERS)
     rows = [FLOWER, FLOWER | {"petal_length": 1.3, "petal_width": 0.2, "garden": None}, FLOWER | {"sepal_width": None}]
-    told = live(project, "flowers", rows, task="classification", relative=1e-9)
+    told = live(project, "flowers", rows, task="classification", relative=1e-9, kind="h2o", method="sampled")
     assert [row["prediction"] for row in told["serving"]] == ["versicolor", "setosa", "versicolor"]
     assert set(told["serving"][0]["probabilities"]) == {"setosa", "versicolor", "virginica"}

@@ -82,7 +82,15 @@ WAGE = {"educ": 12, "exper": 5, "hours": 2000.0, "occupation": "job 5"}
 
 def test_a_classifier_lives_from_training_to_service(project: Project) -> None:
     project.write(loop=FLOWERS)
-    told = live(project, "flowers", [FLOWER, FLOWER | {"petal_length": 1.3}], task="classification", relative=1e-5)
+    told = live(
+        project,
+        "flowers",
+        [FLOWER, FLOWER | {"petal_length": 1.3}],
+        task="classification",
+        relative=1e-5,
+        kind="lightgbm",
+        method="tree",
+    )
     assert [row["prediction"] for row in told["serving"]] == ["versicolor", "setosa"]
     assert set(told["serving"][0]["probabilities"]) == {"setosa", "versicolor", "virginica"}
 
@@ -90,7 +98,7 @@ def test_a_classifier_lives_from_training_to_service(project: Project) -> None:
 def test_a_booster_with_categories_and_missing_values_lives_from_training_to_service(project: Project) -> None:
     project.write(loop=WAGES)
     rows = [WAGE, WAGE | {"hours": None}, WAGE | {"occupation": "job 1"}, WAGE | {"occupation": "never seen"}]
-    live(project, "wages", rows, task="regression", relative=1e-5)
+    live(project, "wages", rows, task="regression", relative=1e-5, kind="lightgbm", method="tree")
 
 
 def test_a_model_that_stopped_early_answers_with_its_best_rounds(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from sklearn.preprocessing import FunctionTransformer
 from perennial.errors import Corrupt, DataError, Invalid, PerennialError, Refused
 from perennial.models.importing import Asked, Imported, import_model
 from perennial.models.package import Predictor, checkout
+from perennial.models.rows import to_frame
+from perennial.serve.intake import Intake
 from perennial.store.objects import ObjectStore
 
 with warnings.catch_warnings():  # MLflow warns of its own type hints when it is imported
@@ -64,7 +66,12 @@ def asserted_equal(folder: Path, package: Path, frame: pd.DataFrame, *, trusted:
     predictor = Predictor.load(package, trusted=trusted)
     assert predictor.check_golden() == []
     names = [field.name for field in predictor.signature.inputs]
-    told = predictor.predict(predictor.signature.parse(json.loads(frame[names].to_json(orient="records"))))
+    told = predictor.predict(
+        to_frame(
+            predictor.signature,
+            Intake(predictor.signature).of_records(json.loads(frame[names].to_json(orient="records"))).records(),
+        )
+    )
     expected = np.asarray(mlflow.pyfunc.load_model(str(folder)).predict(frame)).ravel().tolist()
     found = [answer["prediction"] for answer in told]
     if isinstance(expected[0], float):
@@ -106,7 +113,12 @@ def test_a_matrix_becomes_columns(tmp_path: Path) -> None:
     _, _, package = brought(folder, tmp_path)
     predictor = Predictor.load(package)
     rows = [dict(zip(("x0", "x1", "x2", "x3"), row, strict=True)) for row in X.to_numpy().tolist()]
-    found = [answer["prediction"] for answer in predictor.predict(predictor.signature.parse(rows))]
+    found = [
+        answer["prediction"]
+        for answer in predictor.predict(
+            to_frame(predictor.signature, Intake(predictor.signature).of_records(rows).records())
+        )
+    ]
     assert found == model.predict(X.to_numpy()).tolist()
 
 
@@ -132,7 +144,7 @@ def test_an_onnx_folder_becomes_onnx(tmp_path: Path) -> None:
     assert made.verdicts[0].evidence == {"kind": "onnx", "format": "onnx", "runs_code": False}
     predictor = Predictor.load(package)
     rows = [{"input": row} for row in X.to_numpy().tolist()]
-    answers = predictor.predict(predictor.signature.parse(rows))
+    answers = predictor.predict(to_frame(predictor.signature, Intake(predictor.signature).of_records(rows).records()))
     assert [answer["prediction"] for answer in answers] == model.predict(X).tolist()
     assert set(answers[0]) == {"prediction", "probabilities"}
 

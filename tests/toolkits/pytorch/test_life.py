@@ -125,7 +125,7 @@ def test_a_network_of_images_lives_from_training_to_service(project: Project, di
     project.write(loop=DIGITS)
     images = digits["pixels"][[0, 1, 2, 700]].to_numpy().reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)
     rows = pl.DataFrame(images, schema=[f"p{i}" for i in range(16)]).to_dicts()
-    told = live(project, "digits", rows, task="classification", relative=1e-4)
+    told = live(project, "digits", rows, task="classification", relative=1e-4, kind="pytorch", method="sampled")
     assert [row["prediction"] for row in told["serving"][:3]] == ["digit 0", "digit 1", "digit 2"]
     assert told["form"] == "onnx-float32", told["reason"]
     folder = next((project.home / "serving").rglob(f"{told['version']['package']}/{MANIFEST}")).parent
@@ -135,7 +135,15 @@ def test_a_network_of_images_lives_from_training_to_service(project: Project, di
 
 def test_a_network_that_is_no_graph_lives_from_training_to_service_as_code(project: Project) -> None:
     project.write(loop=WAGES)
-    told = live(project, "wages", [{"educ": 12.0, "exper": 5.0}], task="regression", relative=1e-4)
+    told = live(
+        project,
+        "wages",
+        [{"educ": 12.0, "exper": 5.0}],
+        task="regression",
+        relative=1e-4,
+        kind="pytorch",
+        method="sampled",
+    )
     folder = next((project.home / "serving").rglob(f"{told['version']['package']}/{MANIFEST}")).parent
     manifest = read_manifest((folder / MANIFEST).read_bytes())
     assert (manifest.kind, manifest.saved_as, manifest.runs_code) == ("pytorch", "state", True)

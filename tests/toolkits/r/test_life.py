@@ -71,7 +71,7 @@ def test_a_linear_model_lives_from_training_to_service(project: Project) -> None
     (project.folder / "train.R").write_text(LM)
     project.write(loop=WAGES)
     rows = [{"educ": 12, "exper": 5, "occupation": "job 5"}, {"educ": 16, "exper": 1, "occupation": "job 1"}]
-    told = live(project, "wages", rows, task="regression", relative=1e-9)
+    told = live(project, "wages", rows, task="regression", relative=1e-9, kind="r", method="sampled")
     assert told["serving"][0]["prediction"] < told["serving"][1]["prediction"] + 1
 
 
@@ -79,6 +79,6 @@ def test_a_classifier_lives_from_training_to_service(project: Project) -> None:
     (project.folder / "train.R").write_text(GLM)
     project.write(loop=FLOWERS)
     rows = [FLOWER, FLOWER | {"petal_length": 6.0, "petal_width": 2.2}]
-    told = live(project, "flowers", rows, task="classification", relative=1e-9)
+    told = live(project, "flowers", rows, task="classification", relative=1e-9, kind="r", method="sampled")
     assert [row["prediction"] for row in told["serving"]] == ["versicolor", "virginica"]
     assert set(told["serving"][0]["probabilities"]) == {"versicolor", "virginica"}

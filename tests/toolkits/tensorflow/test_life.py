@@ -74,7 +74,7 @@ def test_a_network_of_images_lives_from_training_to_service(project: Project, di
     project.write(loop=DIGITS)
     images = digits["pixels"][[0, 1, 2, 700]].to_numpy().reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)
     rows = pl.DataFrame(images, schema=[f"p{i}" for i in range(16)]).to_dicts()
-    told = live(project, "digits", rows, task="classification", relative=1e-4)
+    told = live(project, "digits", rows, task="classification", relative=1e-4, kind="tensorflow", method="sampled")
     assert [row["prediction"] for row in told["serving"][:3]] == ["digit 0", "digit 1", "digit 2"]
     assert told["form"] == "onnx-float32", told["reason"]
     folder = next((project.home / "serving").rglob(f"{told['version']['package']}/{MANIFEST}")).parent

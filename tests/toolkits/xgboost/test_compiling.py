@@ -10,7 +10,7 @@ import pytest
 import xgboost
 from sklearn.datasets import load_digits
 
-from perennial.models.compiling import Compiled, compile_model
+from perennial.models.compiling.compiler import Compiled, compile_model
 from perennial.models.flavors import flavor_named
 from perennial.models.preparation import learn
 

@@ -17,7 +17,7 @@ VERBS = {  # in the order in which a person meets them
     "compare": "two versions side by side, and paired on the rows that both answered",
     "approve": "let a candidate pass, in your name",
     "reject": "refuse a candidate, in your name, and say why",
-    "explain": "why a model answers what it answers to some rows",
+    "explain": "what drives a model's answers, or why it answers what it answers to some rows",
     "describe": "say what a model is for, who answers for it, where its limits are",
     "tag": "words that hang on a version",
     "alias": "names of your own that point at versions",

@@ -1,7 +1,7 @@
-"""`perennial models explain`: why a model answers what it answers to some rows, column by column.
+"""`perennial models explain`: what drives a model's answers, and why it answers what it answers to some rows.
 
-The package is loaded in this process, by the same rule as everywhere: what can run code only where the registry says
-that exactly these bytes are trusted.
+Without rows this is what was recorded when the version was registered. For rows the package is loaded in this process,
+by the same rule as everywhere: what can run code only where the registry says that exactly these bytes are trusted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perennial.cli.models.explain_recorded import bar, recorded, told
 from perennial.cli.names import model_or_alias
 from perennial.cli.output import counted, emit
 from perennial.cli.tables import read_table
@@ -26,12 +27,16 @@ __all__ = ["arguments", "run"]
 
 ROWS = 5  # that are explained when none is named
 COLUMNS = 12  # that are listed of a row; --json has all
-BAR = 24  # signs of the longest bar
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="NAME[@VERSION]", help="a number or an alias; the newest without one")
-    parser.add_argument("--rows", type=Path, required=True, metavar="FILE", help="a table (CSV, Parquet, JSON lines)")
+    parser.add_argument(
+        "--rows",
+        type=Path,
+        metavar="FILE",
+        help="explain these rows: CSV, Parquet or JSON lines (default: what was recorded of the model as a whole)",
+    )
     parser.add_argument(
         "--row", type=int, metavar="N", help=f"this row alone, counted from 1 (default: the first {ROWS})"
     )
@@ -46,10 +51,16 @@ def run(options: argparse.Namespace) -> int:
     from perennial.api.connect import open
     from perennial.evaluate.explain.one import explain_rows
     from perennial.models.package import Predictor, checkout
-    from perennial.registry.versions import package_of
+    from perennial.registry.version import package_of
 
+    if options.rows is None and (options.row is not None or options.of is not None):
+        raise Invalid("which rows are to be explained?", remedy="name a table of them: --rows FILE")
     with open(options.home, origin="cli") as ws:
         version = ws.models.get(**model_or_alias(options.model))  # pyright: ignore[reportArgumentType]
+        if options.rows is None:
+            found = recorded(ws, version)
+            emit(options, {"name": version.name, "version": version.version, **msgspec.to_builtins(found)}, told(found))
+            return 0
         package = package_of(version)
         trusted = ws.models.is_trusted(package=package)
         folder = checkout(package, ws.objects, ws.folder.serving_cache)
@@ -59,14 +70,15 @@ def run(options: argparse.Namespace) -> int:
         explained = explain_rows(predictor, rows, of=_label(options.of, predictor.signature))
     finally:
         predictor.close()
-    told = [{"row": first + place, **msgspec.to_builtins(one)} for place, one in enumerate(explained)]
-    emit(options, told, _lines(explained, first))
+    rowwise = [{"row": first + place, **msgspec.to_builtins(one)} for place, one in enumerate(explained)]
+    emit(options, rowwise, _lines(explained, first))
     return 0
 
 
 def _asked(options: argparse.Namespace, signature: Signature) -> tuple[pl.DataFrame, int]:
     """The rows that were asked for, as requests would bring them, and the number of the first."""
-    from perennial.models.rows import to_records
+    from perennial.models.rows import to_frame, to_records
+    from perennial.serve.intake import Intake
 
     texts = [field.name for field in signature.inputs if field.type == "string"]
     table = read_table(options.rows, texts=texts)
@@ -80,7 +92,8 @@ def _asked(options: argparse.Namespace, signature: Signature) -> tuple[pl.DataFr
             f"the table has {counted(table.height, 'row')}, row {first} is none of them", where=str(options.rows)
         )
     part = table.select(names)[first - 1 : first if options.row is not None else ROWS]
-    return signature.parse(to_records(part)), first
+    asked = Intake(signature).of_records(to_records(part), "rows")
+    return to_frame(signature, asked.records()), first
 
 
 def _label(text: str | None, signature: Signature) -> Any:
@@ -103,9 +116,8 @@ def _lines(explained: Sequence[RowExplanation], first: int) -> Iterable[str]:
         shown = list(one.contributions.items())[:COLUMNS]
         width = max((len(name) for name, _ in shown), default=0)
         for name, value in shown:
-            bar = "#" * round(abs(value) / most * BAR)
             error = f" +- {one.errors[name]:.2g}" if one.errors is not None else ""
-            yield f"  {name:<{width}}  {value:>+10.4g}{error}  {bar}".rstrip()
+            yield f"  {name:<{width}}  {value:>+10.4g}{error}  {bar(value, most)}".rstrip()
         rest = list(one.contributions.values())[COLUMNS:]
         if rest:
             yield f"  {counted(len(rest), 'other column')} together {sum(rest):+.4g}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perennial.evaluate.explain.one import RowExplanation, explain_rows
+from perennial.evaluate.explain.one import RowExplainer, RowExplanation, explain_rows
 from perennial.evaluate.explain.registration import explain
 
-__all__ = ["RowExplanation", "explain", "explain_rows"]
+__all__ = ["RowExplainer", "RowExplanation", "explain", "explain_rows"]

@@ -19,13 +19,14 @@ from perennial.evaluate.explain.linear import linear_of
 from perennial.evaluate.explain.links import link_between
 from perennial.evaluate.explain.sampled import evaluations, sampled
 from perennial.evaluate.explain.tree import tree_of
+from perennial.models.background import MAX_ROWS
 
 if TYPE_CHECKING:
     from perennial.models.package import Predictor
 
 __all__ = ["BACKGROUND_ROWS", "Attributions", "Attributor", "Method", "attributor"]
 
-BACKGROUND_ROWS = 100  # more changes attributions by less than their standard error
+BACKGROUND_ROWS = MAX_ROWS
 
 Method = Literal["tree", "linear", "sampled"]
 

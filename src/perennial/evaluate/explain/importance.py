@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perennial import stats
 from perennial.evaluate.explain.asked import Floats, classes_of
 from perennial.models.facts.explanation import Importance
 
@@ -104,5 +103,7 @@ def _interval(rises: Floats, confidence: float) -> tuple[float, float]:
     mean = float(rises.mean())
     if len(rises) < 2:
         return float("-inf"), float("inf")
+    from perennial import stats  # its SciPy costs a worker that explains single answers a quarter of a second
+
     half = stats.student_quantile(0.5 + confidence / 2.0, len(rises) - 1) * float(rises.std(ddof=1) / len(rises) ** 0.5)
     return mean - half, mean + half

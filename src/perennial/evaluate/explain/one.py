@@ -16,7 +16,7 @@ from perennial.evaluate.explain.attribution import Attributions, Attributor, Met
 if TYPE_CHECKING:
     from perennial.models.package import Predictor
 
-__all__ = ["RowExplanation", "explain_rows"]
+__all__ = ["RowExplainer", "RowExplanation", "explain_rows"]
 
 
 class RowExplanation(Struct, frozen=True, kw_only=True):
@@ -44,6 +44,79 @@ class RowExplanation(Struct, frozen=True, kw_only=True):
     errors: dict[str, float] | None = None
 
 
+class RowExplainer:
+    """Explains answers of one loaded model. Made once, it explains any rows; as little safe for concurrent use as it.
+
+    Needs no store and no database: a folder of a package is enough (`Predictor.load`). With the toolkit's own model
+    (`native=True`) attributions of trees and linear models are exact; a compiled form is explained by sampling.
+
+    Attributes:
+        predictor: Whose answers.
+        evaluations: How often the model answers to explain one row, besides its own answer; 0 where the way is exact.
+    """
+
+    def __init__(
+        self, predictor: Predictor, *, method: Method | None = None, background: pl.DataFrame | None = None
+    ) -> None:
+        """Find the way in which this model is explained.
+
+        Args:
+            predictor: Loaded; it must stay so.
+            method: Demand "tree", "linear" or "sampled"; the best that fits where None.
+            background: Rows, as requests have them, that stand for "not known" in linear and sampled attributions;
+                those of the package where None.
+
+        Raises:
+            Invalid: The method does not fit the model, or there are no rows to compare with.
+        """
+        known = predictor.background_frame() if background is None else background
+        if known.height == 0:
+            raise Invalid(
+                "there are no rows to compare with: the package has neither background rows nor golden ones",
+                remedy="pass rows of training or test data as background",
+            )
+        x = predictor.preparation.columns(known)
+        self.predictor = predictor
+        self._demanded = method is not None
+        self._way = attributor(predictor, x, x, method=method)
+
+    @property
+    def evaluations(self) -> int:
+        return self._way.evaluations
+
+    def explain(self, frame: pl.DataFrame, *, of: Any = None, seed: int = 0) -> list[RowExplanation]:
+        """Why the model answers these rows as it does.
+
+        Args:
+            frame: Rows as requests have them.
+            of: The class to explain; the positive one where there is one, else the class that was answered.
+            seed: Equal seeds give equal explanations, whatever the other rows are.
+
+        Raises:
+            Invalid: The model has no such class, or the demanded method does not fit these rows.
+        """
+        if frame.height == 0:
+            return []
+        predictor, way = self.predictor, self._way
+        x = predictor.preparation.columns(frame)
+        predictions: list[Any] = np.asarray(predictor.answers(frame).values).tolist()
+        explained: list[RowExplanation | None] = [None] * frame.height
+        for label, rows in _by_class(predictor, predictions, of).items():
+            about = asked(predictor, of=label)
+            part = x[rows]
+            try:
+                found = way.explain(part, about, seed=seed)
+            except Unfit as unfit:
+                if self._demanded:
+                    raise Invalid(
+                        f"attributions by the method {way.method!r} do not fit these rows: {unfit}"
+                    ) from unfit
+                found = Attributor(predictor, way.background, None).explain(part, about, seed=seed)
+            for at, row in enumerate(rows):
+                explained[row] = _told(found, at, predictions[row])
+        return [one for one in explained if one is not None]
+
+
 def explain_rows(
     predictor: Predictor,
     frame: pl.DataFrame,
@@ -53,44 +126,10 @@ def explain_rows(
     of: Any = None,
     seed: int = 0,
 ) -> list[RowExplanation]:
-    """Explain the answers to a few rows.
-
-    Args:
-        predictor: Loaded with `native=True` where exact attributions are wanted.
-        frame: Rows as requests have them.
-        method: Demand "tree", "linear" or "sampled"; the best that fits where None.
-        background: Rows, as requests have them, that stand for "not known" in linear and sampled attributions; the
-            package's golden rows where None.
-        of: The class to explain; the positive one where there is one, else the class that was answered.
-        seed: Equal seeds give equal explanations.
-
-    Raises:
-        Invalid: The method does not fit the model, or there are no rows to compare with.
-    """
+    """Explain the answers to a few rows, once; the arguments are those of `RowExplainer`."""
     if frame.height == 0:
         return []
-    x = predictor.preparation.columns(frame)
-    known = predictor.golden_frame() if background is None else background
-    if known.height == 0:
-        raise Invalid(
-            "there are no rows to compare with: the package has no golden rows",
-            remedy="pass rows of training or test data as background",
-        )
-    way = attributor(predictor, x, predictor.preparation.columns(known), method=method)
-    predictions: list[Any] = np.asarray(predictor.answers(frame).values).tolist()
-    explained: list[RowExplanation | None] = [None] * frame.height
-    for label, rows in _by_class(predictor, predictions, of).items():
-        about = asked(predictor, of=label)
-        part = x[rows]
-        try:
-            found = way.explain(part, about, seed=seed)
-        except Unfit as unfit:
-            if method is not None:
-                raise Invalid(f"attributions by the method {method!r} do not fit these rows: {unfit}") from unfit
-            found = Attributor(predictor, way.background, None).explain(part, about, seed=seed)
-        for at, row in enumerate(rows):
-            explained[row] = _told(found, at, predictions[row])
-    return [one for one in explained if one is not None]
+    return RowExplainer(predictor, method=method, background=background).explain(frame, of=of, seed=seed)
 
 
 def _by_class(predictor: Predictor, predictions: list[Any], of: Any) -> dict[Any, list[int]]:

@@ -99,6 +99,8 @@ class Case:
         time: Column of moments; `key`: column of entities, where the loop names them.
         digest: Of the judged model's files.
         refit: Trains again on the same rows, with what chance the training has.
+        uncompiled: The judged model's answers to the held-out rows in the form in which a refit answers. What serves
+            may be compiled, and differs by rounding, which is not the training's doing. None: as `held_out`.
         call: Calls a function of the loop by name, with `frame`, `truth` and `answers`.
     """
 
@@ -119,6 +121,7 @@ class Case:
     data: DataFacts | None = None
     digest: str | None = None
     refit: Callable[[int], Refit] | None = None
+    uncompiled: Callable[[], Answers] | None = None
     call: Callable[[str, str, Mapping[str, Any]], Any] | None = None
 
     def asked(self, frame: pl.DataFrame) -> Answers:

@@ -108,7 +108,9 @@ def fairness(case: Case, options: dict[str, Any]) -> Result:
             | {name: value.value for name, value in group.values.items()}
             for group in table.groups
         ],
-        "ratios": {name: [value.value, value.low, value.high] for name, value in table.ratios.items()},
+        "ratios": {
+            name: {"value": value.value, "low": value.low, "high": value.high} for name, value in table.ratios.items()
+        },
     }
     left_out = f"; not judged for fewer than {MIN_ROWS} rows: {listed(small)}" if small else ""
     if len(judged) < 2:

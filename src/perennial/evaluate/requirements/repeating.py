@@ -25,20 +25,16 @@ def reproducible(case: Case, options: dict[str, Any]) -> Result:
     if case.refit is None:
         return None, "the training cannot be repeated here", {}
     metric = metric_named(options["metric"], case.task)
-    ours = measure_on(metric, case.held_out).estimate
+    judged = case.held_out if case.uncompiled is None else case.held_out.with_answers(case.uncompiled())
+    ours = measure_on(metric, judged).estimate
     values: list[float] = []
     for at in range(int(options["refits"])):
         again = case.refit(at)
-        same = _sameness(case, again)
+        same = _sameness(case, judged, again)
         if same is not None:
             says = f"trained again on the same rows, the model {same}"
             return True, says, {"metric": metric.name, "value": ours, "identical": True, "refits": at + 1}
-        on = HeldOut(
-            truth=case.held_out.truth,
-            answers=again.answers.coded(case.held_out.answers.classes),
-            clusters=case.held_out.clusters,
-        )
-        values.append(measure_on(metric, on).estimate)
+        values.append(measure_on(metric, judged.with_answers(again.answers)).estimate)
     spread = float(np.std(values, ddof=1))
     mean = float(np.mean(values))
     half = float(student_t.ppf(0.975, len(values) - 1)) * spread * math.sqrt(1 + 1 / len(values))
@@ -102,11 +98,11 @@ def custom(case: Case, options: dict[str, Any]) -> Result:
     return bool(passed), says or f"{name} {'holds' if passed else 'does not hold'}", {"function": name, "where": where}
 
 
-def _sameness(case: Case, again: Refit) -> str | None:
+def _sameness(case: Case, judged: HeldOut, again: Refit) -> str | None:
     """How a refit is the same; files may hold more than the model (a moment, an address), so answers count as well."""
     if case.digest is not None and case.digest == again.digest:
         return "came out identical"
-    ours, theirs = case.held_out.answers, again.answers.coded(case.held_out.answers.classes)
+    ours, theirs = judged.answers, again.answers.coded(judged.answers.classes)
     said = (ours.prediction, theirs.prediction)
     if case.task != "regression":
         if ours.probabilities is None or theirs.probabilities is None:

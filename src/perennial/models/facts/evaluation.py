@@ -119,6 +119,8 @@ class LeftOut(Struct, frozen=True, kw_only=True):
     value: Estimate
     inside: float | None
     """The metric on the same rows when their group was in the training data, where known."""
+    lost: Estimate | None = None
+    """How much worse it is without them, paired, in the unit of the comparison (`compared_by`); below 0: better."""
 
 
 class Comparison(Struct, frozen=True, kw_only=True):

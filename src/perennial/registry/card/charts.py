@@ -23,6 +23,7 @@ LETTERS = 33  # that fit into it
 ROW = 22
 SMALL, HIGH = 320, 190  # of a chart beside others
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 34
+NAME = 13  # from one name at the end of a curve to the next
 DOTS = 60  # points up to which a line shows its dots
 _Scale = Callable[[float], float]
 _LEGAL = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF), "\N{REPLACEMENT CHARACTER}")
@@ -167,14 +168,24 @@ def curves_chart(found: Sequence[Curve], says: str, *, x_name: str) -> Markup:
             back = [f"{x(a):.1f},{y(b):.1f}" for a, b in zip(curve.x, curve.low, strict=True)]
             drawn += f'<polygon class="band {look}" points="{" ".join(there + back[::-1])}"/>'
         drawn += _polyline([(x(a), y(b)) for a, b in zip(curve.x, curve.y, strict=True)], look)
-        name = y(curve.y[-1]) + 4
-        while any(abs(name - other) < 13 for other in taken):
-            name += 13 if name < tall - BOTTOM - 13 else -13
-            if len(taken) > 12:
-                break
+        name = _apart(y(curve.y[-1]) + 4, taken, TOP, tall - BOTTOM + 4)
         taken.append(name)
         drawn += _text(x(curve.x[-1]) + 8, name, _cut(curve.name, 14), "start", f"name {look}", title=curve.name)
     return _svg(wide, tall, drawn, says)
+
+
+def _apart(wanted: float, taken: Sequence[float], top: float, foot: float) -> float:
+    """The place from top to foot that is nearest to the wanted one and a line away from all others, if there is one.
+
+    It lies at the wanted place or just beside another name, so nothing has to be searched step by step.
+    """
+    beside = [other + step for other in taken for step in (NAME, -NAME)]
+    free = [
+        place
+        for place in (wanted, *beside)
+        if top <= place <= foot and all(abs(place - other) > NAME - 0.01 for other in taken)
+    ]
+    return min(free, key=lambda place: abs(place - wanted), default=wanted)
 
 
 def effect_chart(found: Effect, says: str) -> Markup:

@@ -15,7 +15,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from perennial.models.facts.evaluation import Curve, Estimate, Evaluation, Slice
+from perennial.models.facts.evaluation import Curve, Estimate, Evaluation, LeftOut, Slice
 from perennial.models.facts.verdict import Verdict
 from perennial.registry.card import words
 from perennial.registry.card.charts import (
@@ -240,20 +240,15 @@ def _robust(evaluation: Evaluation) -> Markup:
     )
 
 
-def _left_out(evaluation: Evaluation) -> list[tuple[str, Markup]]:
-    by: dict[str, list[Line]] = {}
+def _left_out(evaluation: Evaluation) -> list[tuple[str, Markup, list[LeftOut]]]:
+    """For each column a chart of its groups and the groups themselves."""
+    by: dict[str, list[LeftOut]] = {}
     for one in evaluation.left_out:
-        inside = f", {words.figure(one.inside)} when it was among them" if one.inside is not None else ""
-        by.setdefault(one.column, []).append(
-            Line(
-                one.group,
-                one.value.value,
-                one.value.low,
-                one.value.high,
-                f"{words.figure(one.value.value)}" + (f" ({words.figure(one.inside)} inside)" if inside else ""),
-            )
-        )
-    return [(column, intervals(lines, f"left out by {column}")) for column, lines in by.items()]
+        by.setdefault(one.column, []).append(one)
+    return [
+        (column, intervals([_line(one.group, one.value) for one in found], f"left out by {column}"), found)
+        for column, found in by.items()
+    ]
 
 
 def _verdict(verdict: Verdict) -> str:
@@ -271,7 +266,7 @@ def _environment() -> Environment:
     )
     filters: dict[str, Callable[..., str]] = {
         name: getattr(words, name)
-        for name in ("day", "ends", "figure", "group", "moment", "named", "percent", "short", "size", "told")
+        for name in ("day", "ends", "figure", "group", "moment", "named", "percent", "p_value", "short", "size", "told")
     }
     pages.filters.update(filters | {"verdict": _verdict, "joined": _joined, "begun": _begun})
     return pages

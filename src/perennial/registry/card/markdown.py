@@ -6,18 +6,17 @@ The front matter is written as JSON values, which are YAML too, so no text can e
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from perennial.models.facts.evaluation import Estimate
+from perennial.models.facts.evaluation import Estimate, Evaluation
+from perennial.models.facts.markdown import markdown_table, markdown_text
 from perennial.registry.card.facts import Card
 from perennial.registry.card.words import day, figure, group, moment, named, told
 
 __all__ = ["markdown"]
 
 _TASKS = {"classification": "tabular-classification", "regression": "tabular-regression"}
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~])")
 
 
 def markdown(card: Card) -> str:
@@ -55,15 +54,15 @@ def _front(card: Card) -> Iterable[str]:
 
 
 def _body(card: Card) -> Iterable[str]:
-    yield f"\n# {_text(card.name)} version {card.version}: {card.state}\n"
+    yield f"\n# {markdown_text(card.name)} version {card.version}: {card.state}\n"
     for text in (card.said.description, card.description):
         if text:
-            yield f"{_text(text)}\n"
+            yield f"{markdown_text(text)}\n"
     if card.decided_by:
-        comment = f": “{_text(card.comment)}”" if card.comment else ""
-        yield f"{card.state.capitalize()} by {_text(card.decided_by)} on {day(card.decided_at)}{comment}.\n"
+        comment = f": “{markdown_text(card.comment)}”" if card.comment else ""
+        yield f"{card.state.capitalize()} by {markdown_text(card.decided_by)} on {day(card.decided_at)}{comment}.\n"
     yield "## What it is for\n"
-    yield from _table(
+    yield from markdown_table(
         ("", ""),
         [
             ("purpose", card.said.purpose or "nobody has said"),
@@ -79,15 +78,17 @@ def _body(card: Card) -> Iterable[str]:
         (f"{data.name}@{data.version}" if data.version is not None else data.name, figure(data.rows), data.logical)
         for data in card.lineage.datasets
     ]
-    yield from _table(("data", "rows", "digest"), rows) if rows else ["No dataset is recorded that it learned from.\n"]
+    yield from (
+        markdown_table(("data", "rows", "digest"), rows) if rows else ["No dataset is recorded that it learned from.\n"]
+    )
     yield "## How good it is\n"
     evaluation = card.evaluation
     if evaluation is None:
         yield "It was never evaluated here.\n"
     else:
-        yield f"Measured on unseen rows: {_text(evaluation.split)}. Intervals are 95 %.\n"
+        yield f"Measured on unseen rows: {markdown_text(evaluation.split)}. Intervals are 95 %.\n"
         beside = evaluation.baselines or ({"constant": evaluation.baseline} if evaluation.baseline else {})
-        yield from _table(
+        yield from markdown_table(
             ("metric", "unseen rows", "its training rows", *(f"baseline: {named(name)}" for name in beside)),
             [
                 (
@@ -100,21 +101,22 @@ def _body(card: Card) -> Iterable[str]:
             ],
         )
         for sentence in evaluation.says:
-            yield f"- {_text(sentence)}"
+            yield f"- {markdown_text(sentence)}"
         yield from _slices(card)
+        yield from _left_out(evaluation)
     yield "## What is required of it\n"
     verdicts = {True: "holds", False: "**fails**", None: "does not apply"}
     required = [(one.sentence, verdicts[one.passed], one.says) for one in card.requirements]
     if required:
         yield "| requirement | verdict | what was found |\n| --- | --- | --- |"
         for sentence, verdict, says in required:
-            yield f"| {_text(sentence)} | {verdict} | {_text(says)} |"
+            yield f"| {markdown_text(sentence)} | {verdict} | {markdown_text(says)} |"
         yield ""
     else:
         yield "Nothing was required of it.\n"
     if card.explanation is not None and card.explanation.importance:
         yield "## What drives its answers\n"
-        yield from _table(
+        yield from markdown_table(
             ("features", "rise of the loss when shuffled"),
             [
                 (", ".join(one.features), f"{figure(one.rise)} ({figure(one.low)} to {figure(one.high)})")
@@ -133,17 +135,17 @@ def _body(card: Card) -> Iterable[str]:
         "python": card.environment.python if card.environment else None,
         "serves as": (card.compilation.form or "native") if card.compilation else None,
     }
-    yield from _table(("", ""), [(key, value) for key, value in where.items() if value])
+    yield from markdown_table(("", ""), [(key, value) for key, value in where.items() if value])
     decided = [(moment(one.at), one.what, one.by, one.comment) for one in lineage.decisions]
     decided += [
         (moment(span.since), "live" + (f" until {moment(span.until)}" if span.until else ""), span.by, "")
         for span in lineage.live
     ]
     if decided:
-        yield from _table(("when", "what", "who", "comment"), decided)
+        yield from markdown_table(("when", "what", "who", "comment"), decided)
     yield "## What is not known\n"
     for sentence in card.missing or ["Everything that this card asks for is recorded."]:
-        yield f"- {_text(sentence)}"
+        yield f"- {markdown_text(sentence)}"
 
 
 def _slices(card: Card) -> Iterable[str]:
@@ -163,24 +165,19 @@ def _slices(card: Card) -> Iterable[str]:
         for row in fairness.groups:
             found: Estimate | None = row.values.get(evaluation.metric)
             rows.append((f"{fairness.column} {row.group}", figure(row.rows), told(found)))
-    yield from _table(("group", "rows", named(evaluation.metric)), rows)
+    yield from markdown_table(("group", "rows", named(evaluation.metric)), rows)
 
 
-def _table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterable[str]:
-    yield "| " + " | ".join(map(_text, headings)) + " |"
-    yield "| " + " | ".join("---" for _ in headings) + " |"
-    for row in rows:
-        yield "| " + " | ".join(map(_text, row)) + " |"
-    yield ""
-
-
-def _text(text: str) -> str:
-    """Text that stays text: no markup, no HTML, no second line."""
-    return (
-        _SPECIAL.sub(r"\\\1", " ".join(text.split()))
-        .replace("&", "&amp;")
-        .replace("\\<", "&lt;")
-        .replace("\\>", "&gt;")
+def _left_out(evaluation: Evaluation) -> Iterable[str]:
+    if not evaluation.left_out:
+        return
+    yield "\n### On groups that it never saw\n"
+    yield from markdown_table(
+        ("group", "rows", f"{named(evaluation.metric)}, trained without it", "trained with it", "worse by"),
+        [
+            (f"{one.column} {one.group}", figure(one.value.rows), told(one.value), figure(one.inside), told(one.lost))
+            for one in evaluation.left_out
+        ],
     )
 
 

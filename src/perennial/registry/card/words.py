@@ -19,6 +19,7 @@ __all__ = [
     "group",
     "moment",
     "named",
+    "p_value",
     "percent",
     "short",
     "size",
@@ -60,6 +61,14 @@ def percent(share: float | None) -> str:
     '12.3 %'
     """
     return "–" if share is None or not math.isfinite(share) else f"{share * 100:.3g} %"
+
+
+def p_value(value: float | None) -> str:
+    """
+    >>> p_value(0.0213), p_value(3e-58)
+    ('0.0213', 'below 0.0001')
+    """
+    return "below 0.0001" if value is not None and value < 1e-4 else figure(value)
 
 
 def ends(estimate: Estimate) -> str:
