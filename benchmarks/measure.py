@@ -66,6 +66,7 @@ class Report:
 
     def __init__(self) -> None:
         self._rows: list[tuple[str, Figure, tuple[Figure, ...], str]] = []
+        self._texts: list[str] = []
 
     def add(self, work: str, ours: Figure, *beside: Figure, aim: str = "") -> None:
         """One piece of work: our figure, those of the same run beside it, and the aim."""
@@ -82,6 +83,10 @@ class Report:
             }
             print(json.dumps(line), flush=True)
 
+    def text(self, markdown: str) -> None:
+        """Something that is told below the table, such as a table of its own."""
+        self._texts.append(markdown)
+
     def table(self) -> str:
         """Markdown. A ratio above 1 says how many times as long (or as much) ours takes."""
         lines = ["| work | Perennial | beside it | its figure | ratio | aim |", "|---|---|---|---|---|---|"]
@@ -91,7 +96,7 @@ class Report:
                 name, figure, ratio = (other.who, str(other), _ratio(ours, other)) if other else ("", "", "")
                 lines.append(f"| {told[0]} | {told[1]} | {name} | {figure} | {ratio} | {told[2]} |")
                 told = ("", "", "")
-        return "\n".join(lines)
+        return "\n\n".join(["\n".join(lines), *self._texts])
 
 
 def _ratio(ours: Figure, other: Figure) -> str:

@@ -23,6 +23,7 @@ import life
 import log_call
 import objects
 import predictions
+import serving
 import starting
 import steps
 import validating
@@ -31,7 +32,10 @@ from measure import Report, machine, neighbours, say
 
 import tracking
 
-MODULES = (compiled, starting, objects, versions, validating, tracking, log_call, steps, evaluating, predictions, life)
+MODULES = (
+    compiled, starting, objects, versions, validating, tracking, log_call, steps, evaluating, predictions, serving,
+    life,
+)  # fmt: skip
 SUBJECTS = {module.__name__: module.measure for module in MODULES}
 WORK = Path(__file__).parent / ".work"
 
