@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Loop", "__version__", "current_run", "open", "rollout", "require", "retrain"]
+__all__ = ["Loop", "__version__", "current_run", "fallback", "guard", "open", "rollout", "require", "retrain"]
 
 if TYPE_CHECKING:
     from perennial.api.connect import open as open
     from perennial.loop import Loop as Loop
+    from perennial.loop import fallback as fallback
+    from perennial.loop import guard as guard
     from perennial.loop import require as require
     from perennial.loop import retrain as retrain
     from perennial.loop import rollout as rollout
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Loop": ("perennial.loop", "Loop"),
+    "fallback": ("perennial.loop.fallback", ""),
+    "guard": ("perennial.loop.guard", ""),
     "require": ("perennial.loop.require", ""),
     "retrain": ("perennial.loop.retrain", ""),
     "rollout": ("perennial.loop.rollout", ""),

@@ -209,7 +209,7 @@ def test_F12_a_setting_that_makes_no_sense_is_2(perennial: Perennial, project: P
     [
         ("labels.txt", "x", "cannot read .txt"),
         ("labels.csv", "a,b\n1,2\n", "there is no column 'prediction_id'"),
-        ("labels.csv", "prediction_id,label\n1,\n", "1 of 1 rows have no id or no label"),
+        ("labels.csv", "prediction_id,label\n1,\n", "1 of 1 rows have no prediction_id or no label"),
         ("labels.csv", "prediction_id,label\n1,2\n", "1"),
         ("labels.parquet", "nonsense", "cannot read the table"),
     ],

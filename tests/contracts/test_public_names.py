@@ -22,7 +22,8 @@ def module_of(path: Path) -> str:
 
 
 def test_the_public_names_are_these() -> None:
-    assert sorted(perennial.__all__) == ["Loop", "__version__", "current_run", "open", "require", "retrain", "rollout"]
+    names = ["Loop", "__version__", "current_run", "fallback", "guard", "open", "require", "retrain", "rollout"]
+    assert sorted(perennial.__all__) == names
 
 
 @pytest.mark.parametrize("name", perennial.__all__)

@@ -41,7 +41,7 @@ def recompute(project: Path, read_object) -> dict[str, dict[str, float]]:
 
 
 def predictions(records: sqlite3.Connection, read_object) -> pl.DataFrame:
-    """Every labelled prediction: id, at, year, input, value, label; the newest revision of a label counts."""
+    """Every labelled prediction: id, at, year, input.*, value, label; the newest revision of a label counts."""
     labels: dict[str, float] = {}
     for prediction, value in records.execute(
         "SELECT prediction_id, value FROM prediction_labels WHERE endpoint = 'salary' ORDER BY revision"
@@ -51,7 +51,7 @@ def predictions(records: sqlite3.Connection, read_object) -> pl.DataFrame:
         "SELECT digest FROM prediction_chunks WHERE endpoint = 'salary' AND kind = 'prediction'"
     ).fetchall()
     frames = [pl.read_parquet(io.BytesIO(read_object(digest))) for (digest,) in chunks]
-    rows = pl.concat(frames).select("id", "at", "input", "value")
+    rows = pl.concat(frames, how="diagonal_relaxed").select("id", "at", "value", "^input\\..*$")
     assert rows["id"].n_unique() == len(rows), "a prediction is stored twice"
     rows = rows.filter(pl.col("id").is_in(list(labels))).sort("at", "id")
     return rows.with_columns(
@@ -61,7 +61,7 @@ def predictions(records: sqlite3.Connection, read_object) -> pl.DataFrame:
 
 
 def policies(rows: pl.DataFrame, table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, int]:
-    asked = pl.DataFrame([json.loads(text) for text in rows["input"]], infer_schema_length=None)
+    asked = rows.select(pl.col("^input\\..*$").name.map(lambda name: name.removeprefix("input.")))
     years = sorted(set(rows["year"]))
     first = fit(table.filter(pl.col("date") < date(years[0], 1, 1)))
     never = first.predict(prepare(asked, first.categories))

@@ -65,7 +65,9 @@ def test_the_first_version_goes_live_at_once(
     assert (rollout.state, rollout.stages, rollout.against) == ("live", [], None)
     assert "no live version to compare with" in rollout.verdict
     endpoint = endpoints.get(name="wages")
-    assert endpoint == Endpoint(name="wages", live=1, live_since=clock.now(), previous=None, pinned=None, rollout=None)
+    assert endpoint == Endpoint(
+        name="wages", live=1, live_since=clock.now(), previous=None, pinned=None, stopped=None, rollout=None
+    )
     assert models.aliases(name="wages") == {"live": 1}
     assert kinds(records) == ["rollout.started", "rollout.live"]
 
@@ -401,3 +403,16 @@ def test_C09_the_spec_says_whose_code_may_run_and_one_of_an_older_program_is_wri
     stamp = folder.spec.stat().st_mtime_ns
     endpoints.publish()
     assert folder.spec.stat().st_mtime_ns == stamp
+
+
+def test_a_stopped_endpoint_says_so_in_the_spec_until_it_is_started(
+    endpoints: Endpoints, approved: Callable[..., None], records: Records, folder: WorkspaceFolder
+) -> None:
+    bring_live(endpoints, approved())
+    stopped = endpoints.stop(name="wages", reason="wrong prices")
+    assert stopped.stopped == "wrong prices"
+    assert read_spec(folder.spec).endpoints[0].stopped == "wrong prices"
+    assert endpoints.stop(name="wages", reason="wrong prices") == stopped
+    assert endpoints.stop(name="wages", reason=None).stopped is None
+    assert read_spec(folder.spec).endpoints[0].stopped == ""
+    assert kinds(records)[-2:] == ["endpoint.stopped", "endpoint.started"]

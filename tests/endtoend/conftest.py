@@ -74,11 +74,11 @@ loop.retrain(retrain.never())
 '''
 
 
-def until(claim: Callable[[], Any], what: str = "it") -> Any:
+def until(claim: Callable[[], Any], what: str = "it", *, within_s: float = PATIENCE_S) -> Any:
     """Wait until this is true; what it gave."""
-    ends = time.monotonic() + PATIENCE_S
+    ends = time.monotonic() + within_s
     while not (found := claim()):
-        assert time.monotonic() < ends, f"{what} did not become true in {PATIENCE_S:.0f} s"
+        assert time.monotonic() < ends, f"{what} did not become true in {within_s:.0f} s"
         time.sleep(0.05)
     return found
 
@@ -111,6 +111,8 @@ class Answer:
 class Project:
     """A folder with a `loop.py`, and what its user does there."""
 
+    patience_s = PATIENCE_S  # for a command, an answer, an end; more where it trains on real data or starts a toolkit
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home = folder / ".perennial"
@@ -125,7 +127,7 @@ class Project:
             env=ENVIRONMENT | environment,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=self.patience_s,
         )
         return Said(done.returncode, done.stdout, done.stderr)
 
@@ -167,7 +169,7 @@ class Project:
         assert self._up.stdout is not None
         if interrupt and self._up.poll() is None:
             self._up.send_signal(signal.SIGINT)
-        code = self._up.wait(PATIENCE_S)
+        code = self._up.wait(self.patience_s)
         self._up.stdout.close()
         self._up = None
         return code
@@ -175,7 +177,7 @@ class Project:
     def ask(self, path: str, body: object = None, *, method: str = "POST") -> Answer:
         """A request to the prediction service; what is not bytes is sent as JSON."""
         address = urlsplit(self.told["serving"])
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE_S)
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=self.patience_s)
         sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         try:
             connection.request(method, path, sent, {"Content-Type": "application/json"})
@@ -194,7 +196,7 @@ class Project:
             found = answer.json["predictions"][0]
             return found if version in (None, found["version"]) else None
 
-        return until(answered, f"an answer of {endpoint} version {version}")
+        return until(answered, f"an answer of {endpoint} version {version}", within_s=self.patience_s)
 
 
 @pytest.fixture(scope="session")

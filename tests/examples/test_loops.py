@@ -19,6 +19,8 @@ from perennial.loop import Loop
 from perennial.loop.declaration import Declaration
 from perennial.loop.graph import check
 from perennial.models.preparation import Preparation, learn
+from perennial.models.rows import to_frame
+from perennial.serve.intake import Intake
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = ("salary", "iris", "digits")
@@ -137,7 +139,12 @@ def test_the_digits_loop_reads_images_that_it_has_not_seen_as_a_request_brings_t
     preparation = prepared(loop, scans.filter(seen))
     model = loop.model(preparation.x(scans.filter(seen).drop("digit")), scans.filter(seen)["digit"].to_numpy())
     unseen = scans.filter(~seen)
-    asked = preparation.signature.parse([{"image": base64.b64encode(png).decode()} for png in unseen["image"]])
+    asked = to_frame(
+        preparation.signature,
+        Intake(preparation.signature)
+        .of_records([{"image": base64.b64encode(png).decode()} for png in unseen["image"]])
+        .records(),
+    )
     assert (model.predict(preparation.x(asked)) == unseen["digit"].to_numpy()).mean() > 0.95
 
 

@@ -49,7 +49,7 @@ GOOD: list[tuple[Requirement, str]] = [
     ),
     (require.no_leakage(known=["last"]), "nothing gives the target away that is not known at prediction"),
     (require.reproducible("rmse"), "trained again, the model is the same, or rmse is as good"),
-    (require.custom(positive), "No answer is below zero."),
+    (require.custom(positive), "No answer is below zero"),
     (require.custom(positive, sentence="only upwards"), "only upwards"),
 ]
 

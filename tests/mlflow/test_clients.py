@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from tests.mlflow.conftest import Client, Server
 
 
 def compare(client: Client, theirs: Server, ours: Server, folder: Path) -> None:
-    expected = client.calls(theirs.uri, folder / "theirs.json")
-    answered = client.calls(ours.uri, folder / "ours.json", token=ours.token)
+    with ThreadPoolExecutor(2) as side_by_side:
+        asked = side_by_side.submit(client.calls, theirs.uri, folder / "theirs.json")
+        answered = client.calls(ours.uri, folder / "ours.json", token=ours.token)
+        expected = asked.result()
     used: set[Ignored] = set()
     found = list(differences(expected, answered, used))
     sys.stdout.write(report(found) + "\n")

@@ -18,19 +18,25 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import polars as pl
+import psutil
 import pyarrow as pa
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from perennial.models.build import SourceCode, build
+from perennial.models.build import SourceCode, build, predictor_of
+from perennial.models.guards.calibrating import Calibration
+from perennial.models.guards.fitting import fit_guards
+from perennial.models.guards.spec import FailSafe
 from perennial.models.preparation import Preparation, learn
-from perennial.serve.frames import Predicted, Shadowed, decode
+from perennial.serve.frames import Answered, Layout, Shadowed, decode
 from perennial.serve.segments import next_frames, segments_in
 from perennial.serve.spec import Arm, EndpointSpec, ServingStatus, Spec, read_status
 from perennial.store.files import LocalFiles
 from perennial.store.objects import ObjectStore
+from perennial.types import Digest
 
-DEADLINE_S = 15.0
+DEADLINE_S = 60.0  # processes start slowly on a busy machine
 NASTY = Path(__file__).with_name("nasty.py")
 
 _spec = importlib.util.spec_from_file_location("nasty", NASTY)
@@ -98,13 +104,21 @@ class Service:
         return self.send("POST", f"/predict/{endpoint}", body, **({"Idempotency_Key": key} if key else {}))
 
     def workers(self) -> list[int]:
-        """Process ids of the workers."""
-        with suppress(FileNotFoundError):
-            return [
-                int(pid)
-                for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-            ]
-        return []
+        """Process ids of the workers, which hold models that need code of their own."""
+        return self._children("perennial.serve.worker")
+
+    def fronts(self) -> list[int]:
+        """Process ids of the fronts, which answer clients."""
+        return self._children("perennial.serve.front")
+
+    def _children(self, module: str) -> list[int]:
+        found = []
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.process.pid).children():
+                with suppress(psutil.NoSuchProcess):
+                    if module in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
+                        found.append(child.pid)
+        return sorted(found)
 
     def kill(self) -> None:
         self.process.kill()
@@ -157,6 +171,29 @@ class Load:
         return self.replies
 
 
+class Written:
+    """A request as it lies in the segments, in mappings."""
+
+    def __init__(self, frame: Answered, layout: Layout) -> None:
+        rows = len(frame.values)
+        self.id, self.key, self.status, self.at = frame.id, frame.key, frame.status, frame.at
+        self.flags = frame.flags
+        self.endpoint = layout.endpoint
+        self.shadow_version = frame.shadow_version
+        self.versions = [frame.versions] * rows if isinstance(frame.versions, int) else frame.versions
+        self.arms = [frame.arms] * rows if isinstance(frame.arms, str) else frame.arms
+        self.inputs = [dict(zip(layout.names, row, strict=True)) for row in frame.rows]
+        self.entities = [row[layout.key] for row in frame.rows] if layout.key is not None else []
+        self.outputs: list[dict[str, Any]] = []
+        for at, value in enumerate(frame.values):
+            output: dict[str, Any] = {"prediction": value}
+            if frame.probabilities is not None and frame.probabilities[at] is not None:
+                output["probabilities"] = dict(zip(layout.classes or [], frame.probabilities[at], strict=True))
+            if frame.errors is not None and frame.errors[at] is not None:
+                output["error"] = frame.errors[at]
+            self.outputs.append(output)
+
+
 class Place:
     """A workspace folder with packages and a spec; starts services and stops what is left of them."""
 
@@ -201,6 +238,44 @@ class Place:
             version, LinearRegression().fit(self.preparation.x(self.preparation.raw(table)), self.preparation.y(table))
         )
 
+    def real(
+        self,
+        version: int,
+        model: Any,
+        preparation: Preparation,
+        rows: pa.Table,
+        *,
+        failsafe: FailSafe | None = None,
+        calibration: Calibration | None = None,
+        compiles: bool = True,
+    ) -> Arm:
+        """A version of a fitted model as a loop makes it: compiled where that is proven, with what guards learn."""
+        made = predictor_of(model=model, preparation=preparation, sample=preparation.raw(rows), compiles=compiles)
+        extra = None
+        if failsafe is not None:
+            extra = fit_guards(
+                failsafe, made.preparation.signature, rows=preparation.raw(rows), target=preparation.y(rows),
+                calibration=calibration,
+            ).to_files()  # fmt: skip
+        package = build(
+            model=model, preparation=preparation, train=rows, held_out=rows.slice(0, 40), objects=self.objects,
+            provenance={"origin": "executor", "version": version}, environment="", made=made, extra=extra,
+        )  # fmt: skip
+        return Arm(version=version, package=package, trusted=True)
+
+    def signature_of(self, arm: Arm) -> dict[str, Any]:
+        """The signature in an arm's package, as the owner writes it into the spec."""
+        manifest = json.loads(self.objects.get(Digest(arm.package)))
+        return json.loads(self.objects.get(Digest(manifest["files"]["signature.json"][0])))
+
+    def real_endpoint(self, name: str, live: Arm, *, failsafe: FailSafe | None = None, **options: Any) -> EndpointSpec:
+        """An endpoint that answers with `real` versions."""
+        signature = self.signature_of(live)
+        told = failsafe.to_builtins() if failsafe is not None else {}
+        return EndpointSpec(
+            name=name, task=signature["task"], signature=signature, live=live, salt="salt", failsafe=told, **options
+        )
+
     def endpoint(self, name: str = "wage", **options: Any) -> EndpointSpec:
         signature = msgspec.to_builtins(self.preparation.signature)
         return EndpointSpec(name=name, task="regression", signature=signature, salt="salt", **options)
@@ -232,17 +307,27 @@ class Place:
     def status(self) -> ServingStatus | None:
         return read_status(self.serving / "status.json")
 
-    def frames(self) -> list[Predicted | Shadowed]:
-        """Everything in the segments, in order."""
-        return [
-            decode(framed.payload)
-            for path in segments_in(self.segments)
-            for framed in next_frames(path)
-            if framed.payload
-        ]
+    def frames(self) -> list[tuple[Answered | Shadowed, Layout]]:
+        """What was answered, by callers and shadows, each with its layout; segment by segment, in order."""
+        found: list[tuple[Answered | Shadowed, Layout]] = []
+        for path in segments_in(self.segments):
+            layouts: dict[int, Layout] = {}
+            for framed in next_frames(path):
+                frame = decode(framed.payload) if framed.payload else None
+                if isinstance(frame, Layout):
+                    layouts[frame.number] = frame
+                elif isinstance(frame, (Answered, Shadowed)):
+                    found.append((frame, layouts[frame.layout]))
+        return found
 
-    def predicted(self) -> list[Predicted]:
-        return [frame for frame in self.frames() if isinstance(frame, Predicted)]
+    def predicted(self) -> list[Written]:
+        """The requests in the segments, in the order of their ids."""
+        made = [Written(frame, layout) for frame, layout in self.frames() if isinstance(frame, Answered)]
+        return sorted(made, key=lambda written: written.id)
+
+    def shadowed(self) -> list[Shadowed]:
+        """The shadow answers in the segments."""
+        return [frame for frame, _ in self.frames() if isinstance(frame, Shadowed)]
 
     def applied(self, revision: int | None = None) -> ServingStatus:
         """The status of the service once this revision (the latest) is applied in full."""
@@ -259,6 +344,23 @@ class Place:
 def _table(offset: float) -> pa.Table:
     x = np.arange(1.0, 41.0)
     return pa.table({"person": [f"p{i}" for i in range(40)], "x": x, "wage": x + offset})
+
+
+@pytest.fixture(scope="session")
+def digits() -> pl.DataFrame:
+    """1,797 handwritten digits of 8 x 8 pixels from 0 to 16, as 64 columns, with the digit as text."""
+    from sklearn.datasets import load_digits
+
+    told = load_digits()
+    pixels = {f"p{at:02}": told.data[:, at] for at in range(64)}
+    return pl.DataFrame(pixels).with_columns(digit=pl.Series([str(label) for label in told.target]))
+
+
+@pytest.fixture(scope="session")
+def wages(shared_data: Path) -> pl.DataFrame:
+    """4,000 men in 1988, in random order, of whom none lives in the south."""
+    told = pl.read_csv(shared_data / "cps_wages" / "cps1988.csv.gz").drop("rownames")
+    return told.sample(fraction=1.0, shuffle=True, seed=0).filter(pl.col("region") != "south").head(4000)
 
 
 @pytest.fixture

@@ -31,4 +31,4 @@ class Constant:
                 time.sleep(600)
             if x == -4:
                 print("the model talks")
-        return [self.value + x for x in frame["x"]]
+        return [float("nan") if x == -5 else self.value + x for x in frame["x"]]

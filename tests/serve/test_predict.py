@@ -54,7 +54,7 @@ BAD = {
     "unknown column": ("POST", "/predict/wage", b'{"records": [{"x": 1, "y": 2}]}', 422, "column 'y' is unknown"),
     "missing column": ("POST", "/predict/wage", b'{"records": [{"person": "p"}]}', 422, "column 'x' is missing"),
     "wrong type": ("POST", "/predict/wage", b'{"records": [{"person": "p", "x": "1"}]}', 422, "records[0].x"),
-    "ragged columns": ("POST", "/predict/wage", b'{"columns": {"person": ["p"], "x": [1, 2]}}', 422, "has 1 values"),
+    "ragged columns": ("POST", "/predict/wage", b'{"columns": {"person": ["p"], "x": [1, 2]}}', 422, "has 2 values"),
     "empty batch": ("POST", "/predict/wage", _rows(0), 422, "1 to 100 rows"),
     "too many rows": ("POST", "/predict/wage", _rows(101), 422, "1 to 100 rows"),
     "body over the limit": ("POST", "/predict/wage", b" " * 1_100_000, 413, "limit"),

@@ -96,10 +96,10 @@ def test_F17_a_hanging_model_gives_504_and_its_worker_is_replaced(place: Any) ->
     hanging.join()
     assert replies[0].status == 504
     assert replies[0].json["error_code"] == "DEADLINE_EXCEEDED"
-    place.until(lambda: service.get("/readyz").status == 200, "a new worker")
-    # The key was not answered, so it is free; the attempt stays in the log.
-    assert service.predict({"person": "p", "x": 1}, key="k").status == 200
-    assert [frame.status for frame in place.predicted()] == [200, 504, 200]
+    # The key was not answered, so it is free; the attempts stay in the log.
+    place.until(lambda: service.predict({"person": "p", "x": 1}, key="k").status == 200, "a new worker")
+    told = [frame.status for frame in place.predicted()]
+    assert (told[:2], told[-1], {*told[2:]} <= {200, 503}) == ([504, 200], 200, True)
 
 
 def test_S17_until_the_model_is_warm_the_answer_is_503_with_retry_after(place: Any) -> None:
@@ -135,10 +135,10 @@ def test_S10_sigterm_lets_requests_in_flight_finish_and_exits_0(place: Any) -> N
 @pytest.mark.skipif(not hasattr(psutil, "RLIMIT_FSIZE"), reason="limits of another process are Linux's")
 def test_P3_an_answer_that_cannot_be_written_down_is_not_given_and_is_counted(place: Any) -> None:
     place.desire(place.endpoint(live=place.arm(1)))
-    service = place.serve()
+    service = place.serve("--fronts", "1")
     place.applied()
     assert service.predict({"person": "p", "x": 1}).status == 200
-    process = psutil.Process(service.process.pid)
+    process = psutil.Process(service.fronts()[0])
     unlimited = process.rlimit(psutil.RLIMIT_FSIZE)
     (segment,) = place.segments.glob("*.seg")
     process.rlimit(psutil.RLIMIT_FSIZE, (segment.stat().st_size + 10, unlimited[1]))  # the disk takes ten bytes more

@@ -46,4 +46,4 @@ def test_F25_a_candidate_of_before_the_ledger_passes_and_the_next_one_is_a_look(
     on = JudgedOn(test_set="a" * 64, rows=50, sample="", loss=0.5, loss_name="share of wrong labels")
     models.register(name="salary", package="2" * 64, origin="loop", judged_on=on)
     (line,) = ledger.list(name="salary")
-    assert (line.rows, line.used, line.planned) == (50, 1, 100)
+    assert (line.rows, line.used, line.planned) == (50, 1, 10)

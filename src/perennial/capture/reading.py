@@ -6,15 +6,16 @@ never contains what came at that moment or later, so that a decision does not de
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 import polars as pl
 
+from perennial.capture.finding import again
 from perennial.capture.predictions import Chunk, Kind, LabelRow
-from perennial.capture.tables import PREDICTED, SHADOWED, number, read_table, text
+from perennial.capture.tables import INPUT, JSON, PREDICTED, SHADOWED, input_names, number, read_table, stack, text
 from perennial.models.rows import to_frame
-from perennial.models.signature import Signature
+from perennial.models.signature import Field, Signature
 from perennial.store.objects import ObjectStore
 from perennial.types import Digest
 
@@ -51,9 +52,10 @@ class PredictionReader:
     def predictions(self, *, endpoint: str, since: int | None = None, until: int | None = None) -> pl.DataFrame:
         """One row per prediction with since <= at < until, ordered by (at, key, row, id).
 
-        Columns: those of `tables.PREDICTED`; `shadow_prediction`, `shadow_value`, `shadow_error`, `shadow_latency_us`
-        of the shadow version, null while it has not answered; `label`, `label_value`, `label_at`, `label_seq`,
-        `label_revision` of the latest label that came before `until`, null without one.
+        Columns: those of `tables.PREDICTED` and of the requests (see there); `shadow_prediction`, `shadow_value`,
+        `shadow_error`, `shadow_latency_us` of the shadow version, null while it has not answered; `label`,
+        `label_value`, `label_at`, `label_seq`, `label_revision` of the latest label that came before `until`, null
+        without one.
         """
         made = self._rows(endpoint, "prediction", since, until)
         shadow = self._rows(endpoint, "shadow", since, until).select(
@@ -68,16 +70,52 @@ class PredictionReader:
         return joined.join(self._labels(endpoint, made, until), on="id", how="left").sort("at", "key", "row", "id")
 
     def inputs(self, frame: pl.DataFrame, signature: Signature) -> pl.DataFrame:
-        """The request columns of these rows, with the types of the signature."""
-        return to_frame(signature, msgspec.json.decode(f"[{','.join(frame['input'])}]"))
+        """The request columns of these rows, with the types of the signature.
+
+        What was not written down as it came is missing here: see `not_kept`.
+        """
+        rows = frame.with_row_index("_row")
+        old = rows.filter(pl.col("input").is_not_null())
+        new = rows.filter(pl.col("input").is_null())
+        parts = [(new["_row"], to_frame(signature, cast(Any, _columns(new, signature))))] if new.height else []
+        if old.height:
+            parts.append((old["_row"], to_frame(signature, msgspec.json.decode(f"[{','.join(old['input'])}]"))))
+        if not parts:
+            return to_frame(signature, [])
+        order = pl.concat([at for at, _ in parts])
+        return pl.concat([part for _, part in parts]).select(pl.all().gather(order.arg_sort()))
+
+    def requests(self, frame: pl.DataFrame) -> list[dict[str, Any]]:
+        """The requests of these rows as JSON values, without the columns that a row does not have."""
+        found: list[dict[str, Any]] = [{} for _ in range(frame.height)]
+        for name in frame.columns:
+            if name.startswith((INPUT, JSON)):
+                is_json = name.startswith(JSON)
+                short = name[len(JSON if is_json else INPUT) :]
+                for request, value in zip(found, frame[name], strict=True):
+                    if value is not None:
+                        request[short] = msgspec.json.decode(value) if is_json else value
+        for at, told in enumerate(frame["input"]):
+            if told is not None:
+                found[at] = msgspec.json.decode(told)
+        return found
+
+    def not_kept(self, frame: pl.DataFrame) -> set[str]:
+        """Columns that are masked, hashed or dropped in any of these rows: not to be compared with other rows."""
+        policies = frame["policy"].drop_nulls().unique()
+        return {name for policy in policies for name in msgspec.json.decode(policy, type=dict[str, str])}
 
     def _rows(self, endpoint: str, kind: Kind, since: int | None, until: int | None) -> pl.DataFrame:
-        found = self._predictions.chunks(endpoint=endpoint, kind=kind, since=since, until=until)
-        tables = [read_table(self._objects.get(Digest(chunk.digest))) for chunk in found]
-        table = pl.concat(tables) if tables else pl.DataFrame(schema=PREDICTED if kind == "prediction" else SHADOWED)
-        if since is not None:
-            table = table.filter(pl.col("at") >= since)
-        return table if until is None else table.filter(pl.col("at") < until)
+        schema = PREDICTED if kind == "prediction" else SHADOWED
+        within = pl.lit(True) if since is None else pl.col("at") >= since
+        within = within if until is None else within & (pl.col("at") < until)
+
+        def look() -> list[pl.DataFrame]:
+            found = self._predictions.chunks(endpoint=endpoint, kind=kind, since=since, until=until)
+            return [read_table(self._objects.get(Digest(chunk.digest)), schema, where=within) for chunk in found]
+
+        tables = again(look)
+        return stack(tables) if tables else pl.DataFrame(schema=schema)
 
     def _labels(self, endpoint: str, made: pl.DataFrame, before: int | None) -> pl.DataFrame:
         latest: dict[str, LabelRow] = {}
@@ -110,3 +148,29 @@ class PredictionReader:
             "label_revision": pl.Int64,
         }
         return pl.DataFrame(rows, schema=schema)
+
+
+def _columns(rows: pl.DataFrame, signature: Signature) -> dict[str, pl.Series]:
+    """The required columns of rows that have them as columns, in the types that `to_frame` expects."""
+    known = input_names(rows)
+    found: dict[str, pl.Series] = {}
+    for field in signature.inputs:
+        if field.required:
+            found[field.name] = (
+                _column(rows, field) if field.name in known else pl.Series([None] * rows.height, dtype=pl.Null)
+            )
+    return found
+
+
+def _column(rows: pl.DataFrame, field: Field) -> pl.Series:
+    column = rows[INPUT + field.name] if INPUT + field.name in rows.columns else None
+    if JSON + field.name in rows.columns:
+        values = [None if value is None else msgspec.json.decode(value) for value in rows[JSON + field.name]]
+        if column is not None:
+            values = [plain if value is None else value for value, plain in zip(values, column, strict=True)]
+        column = pl.Series(values, strict=False)
+    assert column is not None
+    if "policy" in rows.columns and rows["policy"].null_count() < rows.height:
+        is_kept = [policy is None or field.name not in msgspec.json.decode(policy) for policy in rows["policy"]]
+        column = pl.select(pl.when(pl.Series(is_kept)).then(column)).to_series()
+    return column

@@ -1,21 +1,35 @@
-"""Frames of a segment as Parquet, one row per predicted row.
+"""The stored tables of predictions: Parquet, one row per predicted row.
 
-Values whose type differs between models (entity, input, prediction, probabilities, label) are JSON text; whole numbers
-are written without a fraction, so that equal values are equal text. `value` is the same as a number, where it is one.
+Columns of the request are `input.NAME` (numbers, true or false, or text) or, where values are of several kinds or
+nested, `json.NAME` with JSON text. Other values whose type differs between models (entity, prediction, probabilities,
+label) are JSON text; whole numbers are written without a fraction, so that equal values are equal text. `value` is the
+prediction as a number, where it is one. Tables of before have no such columns but `input`, a JSON object with all of a
+row; a column that a table lacks is read with nulls in it.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 import polars as pl
 
-from perennial.serve.frames import Predicted, Shadowed, row_ids
+__all__ = [
+    "INPUT",
+    "JSON",
+    "PREDICTED",
+    "SHADOWED",
+    "input_names",
+    "number",
+    "read_table",
+    "stack",
+    "text",
+    "to_parquet",
+]
 
-__all__ = ["PREDICTED", "SHADOWED", "number", "predicted_table", "read_table", "shadowed_table", "text", "to_parquet"]
+INPUT, JSON = "input.", "json."  # prefixes of the columns of requests
 
 _ANSWER: dict[str, Any] = {
     "prediction": pl.String,
@@ -33,11 +47,18 @@ PREDICTED: dict[str, Any] = {
     "version": pl.Int64,
     "arm": pl.String,
     "entity": pl.String,
-    "input": pl.String,
+    "input": pl.String,  # only of before there were columns for it
     **_ANSWER,
     "shadow_version": pl.Int64,
+    "flags": pl.String,  # guards that fired, as a JSON list
+    "low": pl.Float64,  # of the interval of a regression
+    "high": pl.Float64,
+    "label_set": pl.String,  # of a classification, as a JSON list
+    "source": pl.String,  # the protocol that it came by
+    "policy": pl.String,  # columns of the input that are not as they came, as a JSON object: mask, hash, drop
 }
 SHADOWED: dict[str, Any] = {"id": pl.String, "at": pl.Int64, "version": pl.Int64, **_ANSWER}
+ROW_GROUP = 65_536  # rows; by the least and greatest id and time of a group a reader passes over the others
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 
@@ -60,52 +81,68 @@ def number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def predicted_table(frames: Iterable[Predicted]) -> pl.DataFrame:
-    rows = [
-        {
-            "id": row_id,
-            "key": frame.key,
-            "row": row,
-            "at": frame.at,
-            "status": frame.status,
-            "version": frame.versions[row],
-            "arm": frame.arms[row],
-            "entity": text(frame.entities[row]) if frame.entities else None,
-            "input": text(frame.inputs[row]),
-            **_answer(frame.outputs[row], frame.latency_us),
-            "shadow_version": frame.shadow_version,
-        }
-        for frame in frames
-        for row, row_id in enumerate(row_ids(frame.id, len(frame.outputs)))
-    ]
-    return pl.DataFrame(rows, schema=PREDICTED)
-
-
-def shadowed_table(frames: Iterable[Shadowed]) -> pl.DataFrame:
-    rows = [
-        {"id": row_id, "at": frame.at, "version": frame.version, **_answer(output, frame.latency_us)}
-        for frame in frames
-        for row_id, output in zip(row_ids(frame.id, len(frame.outputs)), frame.outputs, strict=True)
-    ]
-    return pl.DataFrame(rows, schema=SHADOWED)
-
-
 def to_parquet(table: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    table.write_parquet(buffer)
+    table.write_parquet(buffer, row_group_size=ROW_GROUP, compression_level=1)  # as small as level 3, in two thirds
     return buffer.getvalue()
 
 
-def read_table(data: bytes, columns: list[str] | None = None) -> pl.DataFrame:
-    return pl.read_parquet(io.BytesIO(data), columns=columns)
+def read_table(
+    data: bytes, schema: dict[str, Any], *, columns: Sequence[str] | None = None, where: pl.Expr | None = None
+) -> pl.DataFrame:
+    """A stored table, with nulls where it is older than a column.
+
+    Args:
+        data: The object.
+        schema: `PREDICTED` or `SHADOWED`.
+        columns: Of the schema; None: all of it, and all columns of requests.
+        where: Only rows for which this is true.
+    """
+    table = pl.scan_parquet(io.BytesIO(data))
+    have = table.collect_schema().names()
+    wanted = schema if columns is None else {name: schema[name] for name in columns}
+    table = table.with_columns(
+        pl.lit(None, dtype=kind).alias(name) for name, kind in wanted.items() if name not in have
+    )
+    table = table if where is None else table.filter(where)
+    return table.select(*wanted, *(name for name in have if columns is None and name not in wanted)).collect()
 
 
-def _answer(output: dict[str, Any], latency_us: int) -> dict[str, Any]:
-    prediction = output["prediction"]
-    return {
-        "prediction": text(prediction),
-        "value": number(prediction),
-        "probabilities": text(output.get("probabilities")),
-        "error": output.get("error"),
-        "latency_us": latency_us,
-    }
+def input_names(table: pl.DataFrame) -> list[str]:
+    """The columns of requests, by the names that a client gives them."""
+    return [_split(name)[1] for name in table.columns if _split(name)[0]]
+
+
+def stack(tables: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Tables of one kind under each other; a column of requests whose types do not agree becomes JSON."""
+    every = list(tables)
+    if all(table.schema == every[0].schema for table in every[1:]):
+        return pl.concat(every, rechunk=False)
+    kinds: dict[str, set[pl.DataType]] = {}
+    for table in every:
+        for name, kind in table.schema.items():
+            if _split(name)[0]:
+                kinds.setdefault(_split(name)[1], set()).add(pl.Object() if name.startswith(JSON) else kind)
+    mixed = {name for name, of_name in kinds.items() if not _agree(of_name)}
+    return pl.concat([_with_json(table, mixed) for table in every], how="diagonal_relaxed", rechunk=False)
+
+
+def _agree(kinds: set[pl.DataType]) -> bool:
+    known = kinds - {pl.Null()}
+    return len(known) < 2 or known == {pl.Int64(), pl.Float64()}
+
+
+def _with_json(table: pl.DataFrame, mixed: set[str]) -> pl.DataFrame:
+    found = [INPUT + name for name in mixed if INPUT + name in table.columns]
+    texts = [
+        pl.Series(JSON + _split(name)[1], [text(value) for value in table[name]], dtype=pl.String) for name in found
+    ]
+    return table.drop(found).with_columns(texts) if found else table
+
+
+def _split(column: str) -> tuple[str, str]:
+    """The prefix of a column of requests and its name; no prefix where it is none."""
+    for prefix in (INPUT, JSON):
+        if column.startswith(prefix):
+            return prefix, column[len(prefix) :]
+    return "", column

@@ -27,6 +27,7 @@ COMMANDS = {  # in the order of a project's life
     "reject": "refuse a candidate",
     "deploy": "send a version to its endpoint, or import a fitted model",
     "rollback": "make the version before live again",
+    "score": "a model's answers to a table of any size",
     "log": "the time line; --why explains one prediction",
     "demo": "a model's whole life on real data, in a minute",
     "doctor": "is this machine and workspace in order?",

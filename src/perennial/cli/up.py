@@ -20,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, help="for pages, API and tracking (default: 5000; 0 takes a free one)")
     parser.add_argument("--serving-port", type=int, help="for predictions (default: 8080; 0 takes a free one)")
+    parser.add_argument("--grpc-port", type=int, help="for predictions over gRPC (default: one above; -1: none)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,7 +30,11 @@ def run(options: argparse.Namespace) -> int:
 
     os.umask(0o077)
     folder, settings = find_folder(options.home, make=True)
-    given = {name: value for name in ("host", "port", "serving_port") if (value := getattr(options, name)) is not None}
+    given = {
+        name: value
+        for name in ("host", "port", "serving_port", "grpc_port")
+        if (value := getattr(options, name)) is not None
+    }
     origin = dict(settings.origin) | {name: f"--{name.replace('_', '-')}" for name in given}
     settings = replace(settings, **given, origin=MappingProxyType(origin))
 

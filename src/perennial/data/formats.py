@@ -15,6 +15,7 @@ FORMATS: Mapping[str, Format] = {
     **{f".{ending}{packed}": "csv" for ending in ("csv", "tsv") for packed in _PACKED},
     **{f".{ending}{packed}": "jsonl" for ending in ("jsonl", "ndjson") for packed in _PACKED},
     ".arrow": "arrow",
+    ".ipc": "arrow",
     ".feather": "arrow",
 }
 

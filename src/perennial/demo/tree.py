@@ -71,7 +71,7 @@ class Up:
     def _start(self) -> subprocess.Popen[bytes]:
         with LocalFiles().append(self._log, mode=0o600) as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "perennial", "up", "--port", "0", "--serving-port", "0"],
+                [sys.executable, "-m", "perennial", "up", "--port", "0", "--serving-port", "0", "--grpc-port", "-1"],
                 cwd=self._project,
                 stdin=subprocess.DEVNULL,
                 stdout=log.descriptor,

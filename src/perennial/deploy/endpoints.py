@@ -12,10 +12,12 @@ from typing import Any, Literal
 import msgspec
 import sqlalchemy as sa
 
+from perennial.deploy.adapting import declaration_of, failsafe_of, set_alpha
 from perennial.deploy.history import LiveAt, live_at
 from perennial.deploy.records import endpoints, rollouts, serving
 from perennial.errors import Conflict, Invalid, NotFound, Refused
-from perennial.registry.records import versions
+from perennial.models.guards.spec import FailSafe, Named
+from perennial.registry.records import aliases, versions
 from perennial.registry.test_sets import check_budget
 from perennial.registry.trust import is_trusted
 from perennial.registry.versions import no_package, point
@@ -65,6 +67,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     live_since: int | None
     previous: int | None
     pinned: str | None
+    stopped: str | None
     rollout: Rollout | None
 
 
@@ -275,6 +278,37 @@ class Endpoints:
 
         return self._records.write(change)
 
+    def stop(self, *, name: str, reason: str | None) -> Endpoint:
+        """Let the endpoint answer nobody until it is started again (None): callers are told why, with a 503."""
+
+        def change(tx: Transaction) -> Endpoint:
+            endpoint = _endpoint(tx.connection, name)
+            if endpoint.stopped == reason:
+                return endpoint
+            tx.connection.execute(sa.update(endpoints).where(endpoints.c.name == name).values(stopped=reason))
+            kind = "endpoint.started" if reason is None else "endpoint.stopped"
+            tx.event(kind, f"endpoint/{name}", {"reason": reason})
+            self._raise_revision(tx)
+            return _endpoint(tx.connection, name)
+
+        told = self._records.write(change)
+        self.publish()
+        return told
+
+    def adapt(self, *, name: str, version: int, alpha: float, labels: int) -> bool:
+        """Let the intervals of this version miss another share from now on; whether anything changed.
+
+        `labels`: how many it has followed; repeated, or with fewer than before, nothing changes.
+        """
+
+        def change(tx: Transaction) -> bool:
+            is_new = set_alpha(tx, name, version, alpha=alpha, labels=labels)
+            if is_new:
+                self._raise_revision(tx)
+            return is_new
+
+        return self._records.write(change)
+
     def publish(self) -> int:
         """Write the desired state for the prediction service unless it is there already; returns its revision.
 
@@ -315,6 +349,8 @@ class Endpoints:
         candidate = None if stage is None or rollout is None else arm(rollout.version)
         is_canary = stage is not None and stage.kind == "canary"
         signature = {} if live is None else _signature(self._objects, Digest(live.package))
+        declared = None if live is None else declaration_of(connection, self._objects, endpoint.name, live.version)
+        failsafe = None if live is None else failsafe_of(connection, declared, endpoint.name, live.version)
         return EndpointSpec(
             name=endpoint.name,
             task=str(signature.get("task", "")),
@@ -324,8 +360,29 @@ class Endpoints:
             share=float(stage.options["share"]) if stage is not None and is_canary else 0.0,
             shadow=candidate,
             fallback=arm(endpoint.previous),
+            spare=None if failsafe is None else self._spare(connection, failsafe),
             salt=endpoint.name,
+            stopped=endpoint.stopped or "",
+            capture={} if declared is None else dict(declared.capture or {}),
+            failsafe={} if failsafe is None else failsafe.to_builtins(),
         )
+
+    def _spare(self, connection: sa.Connection, failsafe: FailSafe) -> Arm | None:
+        """The version that the chain of fallbacks names; none where it names none, or there is no such version."""
+        link = next((link for link in failsafe.fallbacks if isinstance(link, Named)), None)
+        if link is None:
+            return None
+        name, _, told = link.version.partition("@")
+        about = versions.c.name == name
+        if told.isdigit():
+            about &= versions.c.version == int(told)
+        else:
+            alias = sa.select(aliases.c.version).where(aliases.c.name == name, aliases.c.alias == told)
+            about &= versions.c.version == alias.scalar_subquery()
+        row = connection.execute(sa.select(versions.c.version, versions.c.package).where(about)).first()
+        if row is None or row.package is None:
+            return None
+        return Arm(version=row.version, package=row.package, trusted=is_trusted(connection, row.package))
 
     def _finish(
         self,
@@ -437,5 +494,6 @@ def _endpoint(connection: sa.Connection, name: str) -> Endpoint:
         live_since=row.live_since,
         previous=row.previous,
         pinned=row.pinned,
+        stopped=row.stopped,
         rollout=under_way[0] if under_way else None,
     )

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from perennial.store.tables import metadata
 
-__all__ = ["endpoints", "rollouts", "serving"]
+__all__ = ["endpoints", "interval_levels", "rollouts", "serving"]
 
 endpoints = sa.Table(
     "endpoints",
@@ -16,6 +16,7 @@ endpoints = sa.Table(
     sa.Column("live_since", sa.BigInteger),
     sa.Column("previous", sa.Integer),
     sa.Column("pinned", sa.Text),
+    sa.Column("stopped", sa.Text),
 )
 
 rollouts = sa.Table(
@@ -43,4 +44,15 @@ serving = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("revision", sa.Integer, nullable=False),
+)
+
+# How much the intervals of a version may miss at present, where they follow the labels.
+interval_levels = sa.Table(
+    "interval_levels",
+    metadata,
+    sa.Column("endpoint", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("alpha", sa.Float, nullable=False),
+    sa.Column("labels", sa.Integer, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
 )

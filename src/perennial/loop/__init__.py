@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perennial.loop import require, retrain, rollout
+from perennial.loop import fallback, guard, require, retrain, rollout
 from perennial.loop.loop import Loop
 
-__all__ = ["Loop", "require", "retrain", "rollout"]
+__all__ = ["Loop", "fallback", "guard", "require", "retrain", "rollout"]

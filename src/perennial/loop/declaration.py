@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
+from perennial.loop.failsafe import FailSafePolicy
 from perennial.types import JSON
 
 __all__ = [
@@ -31,7 +32,7 @@ BadRows = Literal["warn", "quarantine", "stop"]
 Options = Mapping[str, JSON]
 
 # Left out of the JSON where nothing was said, so that a loop of before they were there is still the same loop.
-_LATER = ("cursor", "overlap", "schema", "checks", "bad_rows", "split", "evaluate")
+_LATER = ("cursor", "overlap", "schema", "checks", "bad_rows", "split", "evaluate", "failsafe", "capture")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +145,7 @@ class EvaluatePolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """Everything that a loop file declares."""
+    """Everything that a loop file declares. `capture`: what is done to columns before a request is written down."""
 
     name: str
     target: str | None
@@ -162,6 +163,8 @@ class Declaration:
     retrain: RetrainPolicy
     split: SplitPolicy | None = None
     evaluate: EvaluatePolicy | None = None
+    failsafe: FailSafePolicy | None = None
+    capture: Mapping[str, str] | None = None
 
     @property
     def where(self) -> str:
@@ -199,6 +202,8 @@ class Declaration:
             told: dict[str, Any] = dict(value["evaluate"])
             told |= {name: tuple(told.get(name, ())) for name in ("groups", "leave_out")}
             parts["evaluate"] = EvaluatePolicy(**told)
+        if value.get("failsafe") is not None:
+            parts["failsafe"] = FailSafePolicy.from_json(value["failsafe"])
         return cls(**{**value, **parts})
 
 

@@ -57,6 +57,7 @@ def check(declaration: Declaration) -> Wiring:
         named[steps[name].kind].append(name)
     features = named["features"][0] if named["features"] else None
     _check_metrics(declaration)
+    _check_guards(declaration)
     return Wiring(
         order=order,
         collects=tuple(named["collect"]),
@@ -198,6 +199,26 @@ def _last_table(declaration: Declaration, named: Mapping[StepKind, list[str]]) -
         where=declaration.step(named["train"][0]).where,
         remedy="join them in a @loop.step, or take the right one in a @loop.features step",
     )
+
+
+def _check_guards(declaration: Declaration) -> None:
+    """A guard by the width of an interval needs the interval; falling back needs something to fall back on."""
+    policy = declaration.failsafe
+    if policy is None:
+        return
+    if policy.interval is None and any("wider_than" in guard.options for guard in policy.guards):
+        raise LoopError(
+            "guard.uncertain(wider_than=...) looks at the interval of an answer, and none is declared",
+            where=declaration.where,
+            remedy="add loop.interval()",
+        )
+    falls = any("fall_back" in (guard.options.get("action"), guard.options.get("answer")) for guard in policy.guards)
+    if falls and not policy.fallbacks:
+        raise LoopError(
+            "a guard falls back, and there is nothing to fall back on",
+            where=declaration.where,
+            remedy="add loop.fallback(fallback.previous(), fallback.constant())",
+        )
 
 
 def _check_metrics(declaration: Declaration) -> None:

@@ -28,6 +28,14 @@ from perennial.loop.declaration import (
     Task,
     Trigger,
 )
+from perennial.loop.failsafe import (
+    BreakerPolicy,
+    FailSafePolicy,
+    Fallback,
+    Guard,
+    IntervalPolicy,
+    ServingPolicy,
+)
 from perennial.loop.options import choice, count, flag, number, seconds, text
 from perennial.loop.place import place, relative, user_frame
 
@@ -92,6 +100,8 @@ class Loop:
         self._retrain: RetrainPolicy | None = None
         self._split: SplitPolicy | None = None
         self._evaluate: EvaluatePolicy | None = None
+        self._failsafe: FailSafePolicy | None = None
+        self._capture: dict[str, str] | None = None
 
     @overload
     def collect(self, function: F) -> F: ...
@@ -282,6 +292,127 @@ class Loop:
         wanted = tuple(trigger for trigger in triggers if trigger.kind not in ("by_hand", "never"))
         self._retrain = RetrainPolicy(wanted, approval, seconds("cool_down", cool_down))
 
+    def guard(self, *guards: Guard) -> None:
+        """Add checks of each request and each answer, asked in the order in which `guard` lists them."""
+        before = self._failsafe or FailSafePolicy()
+        every = before.guards + _all_of("guard", guards, Guard)
+        kinds = [found.kind for found in every]
+        for once in ("unforeseen", "nan"):
+            if kinds.count(once) > 1:
+                raise LoopError(f"guard.{once} is declared twice", where=place(), remedy="say it in one call")
+        self._failsafe = dataclasses.replace(before, guards=every)
+
+    def fallback(self, *links: Fallback) -> None:
+        """Declare who answers in place of the live version, in this order; without any, nobody does."""
+        before = self._failsafe or FailSafePolicy()
+        if before.fallbacks:
+            raise LoopError("loop.fallback is called twice", where=place(), remedy="name the whole chain in one call")
+        chain = _all_of("fallback", links, Fallback)
+        last = next((at for at, link in enumerate(chain) if link.kind in ("constant", "person")), None)
+        if last is not None and last + 1 < len(chain):
+            what = f"fallback.{chain[last].kind} is not the last link, so what follows is never asked"
+            raise LoopError(what, where=place(), remedy="put it last")
+        self._failsafe = dataclasses.replace(before, fallbacks=chain)
+
+    def interval(
+        self,
+        *,
+        level: float = 0.9,
+        adaptive: bool = True,
+        step: float = 0.01,
+        by: str | None = None,
+        sets: Literal["lac", "aps"] = "lac",
+    ) -> None:
+        """Answer an interval that holds the truth with probability `level`; a set of labels for a classification.
+
+        Conformal: calibrated on held-out rows, whatever the model. It holds over the rows, not for each of them.
+
+        Args:
+            level: Share of the intervals that hold the truth, in (0, 1).
+            adaptive: Follow the labels as they come, so that the level is kept when the world drifts away.
+            step: How far one label moves the level, as a share of one.
+            by: Keep the level in each group alone: "class", or a column with categories.
+            sets: "lac" takes the labels whose own probability is large enough (the smallest sets); "aps" takes them
+                until their sum is large enough (sets that grow with doubt).
+        """
+        before = self._failsafe or FailSafePolicy()
+        if before.interval is not None:
+            raise LoopError("loop.interval is called twice", where=place(), remedy="say it in one call")
+        policy = IntervalPolicy(
+            level=number("level", level, above=0, most=0.9999),
+            adaptive=flag("adaptive", adaptive),
+            step=number("step", step, above=0, most=0.5),
+            by=None if by is None else text("by", by),
+            sets="aps" if choice("sets", sets, ("lac", "aps")) == "aps" else "lac",
+        )
+        self._failsafe = dataclasses.replace(before, interval=policy)
+
+    def breaker(
+        self,
+        *,
+        failures: float = 0.5,
+        of: int = 20,
+        slow_ms: float | None = None,
+        open_s: float = 30.0,
+        probes: int = 5,
+    ) -> None:
+        """Leave a version alone that keeps failing, and let the chain of `loop.fallback` answer meanwhile.
+
+        Args:
+            failures: Share of the last `of` answers that must fail.
+            of: How many answers are looked at.
+            slow_ms: An answer slower than this counts as failed, milliseconds.
+            open_s: How long it is left alone, seconds.
+            probes: Answers that must succeed after that before it is trusted again.
+        """
+        before = self._failsafe or FailSafePolicy()
+        if before.breaker is not None:
+            raise LoopError("loop.breaker is called twice", where=place(), remedy="say it in one call")
+        policy = BreakerPolicy(
+            failures=number("failures", failures, above=0, most=1),
+            of=count("of", of),
+            slow_ms=None if slow_ms is None else number("slow_ms", slow_ms, above=0),
+            open_s=number("open_s", open_s, above=0),
+            probes=count("probes", probes),
+        )
+        self._failsafe = dataclasses.replace(before, breaker=policy)
+
+    def serving(self, *, deadline_s: float | None = None, queue_rows: int | None = None) -> None:
+        """Declare the limits of this endpoint.
+
+        Args:
+            deadline_s: A request that is not answered within this is answered with 504, seconds.
+            queue_rows: Rows that may wait for the model; a request beyond them is refused with 503 at once.
+        """
+        before = self._failsafe or FailSafePolicy()
+        if before.serving is not None:
+            raise LoopError("loop.serving is called twice", where=place(), remedy="say it in one call")
+        policy = ServingPolicy(
+            deadline_s=None if deadline_s is None else number("deadline_s", deadline_s, above=0),
+            queue_rows=None if queue_rows is None else count("queue_rows", queue_rows),
+        )
+        self._failsafe = dataclasses.replace(before, serving=policy)
+
+    def capture(self, columns: Mapping[str, str] | None = None, /, **more: str) -> None:
+        """Declare what of a request is written down when it is answered; a column that is not named is kept as it came.
+
+        `loop.capture(email="hash", note="drop")`. The model itself is always given the true value. A column that is not
+        kept is left out where requests are compared with training data, and cannot be asked again later.
+
+        Args:
+            columns: Policies by column, for names that are no Python names.
+            more: The others: "keep"; "hash": a text that is the same for the same value, and from which it cannot be
+                found without the workspace's secret; "mask": only the kind of value and the rough length of a text;
+                "drop": nothing.
+        """
+        if self._capture is not None:
+            raise LoopError("loop.capture is called twice", where=place(), remedy="name all columns in one call")
+        told = {**(columns or {}), **more}
+        self._capture = {
+            text("a column's name", name): choice(f"the policy of {name!r}", policy, ("keep", "hash", "mask", "drop"))
+            for name, policy in sorted(told.items())
+        }
+
     def declaration(self) -> Declaration:
         """What was declared, as data; not yet checked (see `graph.check`)."""
         steps = tuple(
@@ -309,6 +440,8 @@ class Loop:
             retrain=self._retrain or RetrainPolicy(),
             split=self._split,
             evaluate=self._evaluate,
+            failsafe=self._failsafe,
+            capture=self._capture,
         )
 
     def functions(self) -> dict[str, Callable[..., Any]]:
@@ -390,7 +523,7 @@ def _variable(loop: Loop, namespace: dict[str, Any]) -> str:
     return next((name for name, value in namespace.items() if value is loop), "")
 
 
-_Item = TypeVar("_Item", Requirement, Stage, Trigger)
+_Item = TypeVar("_Item", Requirement, Stage, Trigger, Guard, Fallback)
 
 
 def _all_of(method: str, items: tuple[Any, ...], kind: type[_Item]) -> tuple[_Item, ...]:

@@ -224,7 +224,7 @@ def custom(function: Callable[..., Any], *, sentence: str | None = None) -> Requ
 
     Args:
         function: At the left margin of a file of the project.
-        sentence: What is required; default the first line of the function's docstring.
+        sentence: What is required; default the first line of the function's docstring, without its full stop.
     """
     if not isinstance(function, FunctionType) or function.__qualname__ != function.__name__:
         remedy = "write it with def at the left margin and give its name, as in require.custom(no_negative_wages)"
@@ -240,7 +240,7 @@ def custom(function: Callable[..., Any], *, sentence: str | None = None) -> Requ
             where=where,
             remedy="a custom requirement takes frame, truth, answers, or some of them, by these names",
         )
-    told = sentence or (inspect.getdoc(function) or "").partition("\n")[0] or f"{function.__name__} holds"
+    told = sentence or (inspect.getdoc(function) or "").partition("\n")[0].rstrip(".") or f"{function.__name__} holds"
     options = {
         "function": function.__name__,
         "file": relative(function.__code__.co_filename),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["declare"]
 
-PUBLIC = ("Loop", "require", "retrain", "rollout")  # what a loop file imports from perennial
+PUBLIC = ("Loop", "fallback", "guard", "require", "retrain", "rollout")  # what a loop file imports from perennial
 
 
 def declare(

@@ -22,6 +22,7 @@ from perennial.models.package import Predictor
 from perennial.models.preparation import Preparation, learn
 from perennial.pipeline.execute import Execution
 from perennial.pipeline.values import Value
+from perennial.renew.protecting import guard_files
 from perennial.renew.rooms import Rooms
 from perennial.tracking.environment import environment_text
 from perennial.types import JSON, Digest
@@ -83,6 +84,17 @@ def fit(
     judged = made.serving
     everything = _learn(execution, declaration, wiring, table, kind)
     served = _train(execution, declaration, wiring, everything, table, values)
+    retrain = _retraining(execution, declaration, wiring, values, train, kind)
+    learned = guard_files(
+        declaration,
+        preparation=everything,
+        judged=judged,
+        retrain=retrain,
+        table=table,
+        train=train,
+        test=test,
+        inner=_split,
+    )
     environment = environment_text()
 
     def package(
@@ -99,6 +111,7 @@ def fit(
             code=_code(execution, wiring, fitted),
             judged=by,
             made=asked,
+            extra=learned if by is not None else None,
         )
 
     return Fitted(
@@ -106,7 +119,7 @@ def fit(
         judged_package=package(model, older, train, None, made),
         judged=judged,
         made=made,
-        retrain=_retraining(execution, declaration, wiring, values, train, kind),
+        retrain=retrain,
         train=train,
         test=test,
         split=parts,

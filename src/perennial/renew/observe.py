@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from perennial import stats
 from perennial.capture.reading import PredictionReader
+from perennial.capture.tables import text
 from perennial.clock import iso
 from perennial.deploy.endpoints import Endpoint, Rollout
 from perennial.deploy.judge import Observed
@@ -20,6 +21,7 @@ from perennial.loop.declaration import Declaration
 from perennial.models.package import read_manifest
 from perennial.models.reference import Reference, count
 from perennial.models.signature import Signature
+from perennial.monitor.adapting import follow_labels
 from perennial.monitor.findings import Finding, NewFinding
 from perennial.monitor.watch import LossReference, Shift, detect_drop, find_shift, loss_reference
 from perennial.monitor.windows import closed_windows
@@ -29,7 +31,7 @@ from perennial.renew.rooms import Rooms
 from perennial.serve.frames import first_id, moment_of
 from perennial.types import Micros
 
-__all__ = ["DueStep", "Observer", "losses_of"]
+__all__ = ["DueStep", "Observer", "losses_of", "missed_by"]
 
 Floats = NDArray[np.float64]
 SLOW_US = 1_000_000  # an answer slower than this is a bad one where the loop asks for no latency
@@ -99,7 +101,12 @@ class Observer:
 
     def due_steps(self) -> list[DueStep]:
         """The steps of the live version's detectors that new labels or closed windows make due."""
-        return [*self._drop_steps(), *self._shift_steps()]
+        return [*self._drop_steps(), *self._shift_steps(), *self._interval_steps()]
+
+    def interval_level(self) -> tuple[float, int] | None:
+        """How much the live version's intervals may miss by now, and after how many labels; None: as declared."""
+        held = self._rooms.monitor.detector(endpoint=self.endpoint.name, version=self._live, name="interval")
+        return None if held is None else (float(held.state["alpha"]), int(held.state["labels"]))
 
     def new_labels(self) -> int:
         """Labels of what was asked for since the live version went live; 0 where nothing depends on it."""
@@ -221,6 +228,35 @@ class Observer:
             )
         ]
 
+    def _interval_steps(self) -> list[DueStep]:
+        """Labels that are new against the intervals or sets that were answered."""
+        policy = self._declaration.failsafe.interval if self._declaration.failsafe is not None else None
+        if policy is None or not policy.adaptive:
+            return []
+        name = "interval"
+        held = self._rooms.monitor.detector(endpoint=self.endpoint.name, version=self._live, name=name)
+        cursor = held.cursor if held is not None else 0
+        labels = self._rooms.predictions.labels_between(
+            endpoint=self.endpoint.name, after_seq=cursor, before=self.now, first_id=first_id(self._live_since)
+        )
+        if not labels:
+            return []
+        last = labels[-1].seq
+        rows = (
+            self.rows(max(self._live_since, min(moment_of(label.prediction_id) for label in labels)))
+            .filter(
+                (pl.col("version") == self._live)
+                & pl.col("label_seq").is_between(cursor + 1, last)
+                & (pl.col("label_revision") == 1)
+                & (pl.col("low").is_not_null() | pl.col("label_set").is_not_null())
+            )
+            .sort("label_seq")
+        )
+        state = follow_labels(
+            held.state if held is not None else None, missed_by(rows), target=1.0 - policy.level, step=policy.step
+        )
+        return [DueStep(version=self._live, name=name, cursor_from=cursor, cursor_to=last, state=state, found=[])]
+
     def _shift_steps(self) -> list[DueStep]:
         options: dict[str, Any] = {**DEFAULT_SHIFT, **self._options.get("shift", {})}
         name = "shift"
@@ -250,7 +286,7 @@ class Observer:
 
     def _shifts(self, rows: pl.DataFrame, start: int, end: int, options: dict[str, Any]) -> list[NewFinding]:
         inputs = self._reader.inputs(rows, self.signature)
-        context = {self.signature.key, self.signature.time}
+        context = {self.signature.key, self.signature.time} | self._reader.not_kept(rows)
         columns = [
             Shift(column=column, reference=profile.counts, current=count(profile, inputs[column]).tolist())
             for column, profile in self.reference.inputs.items()
@@ -310,6 +346,17 @@ def losses_of(rows: pl.DataFrame, task: str, of: str = "") -> Floats:
 
 def _residuals(rows: pl.DataFrame) -> Floats:
     return (rows["label_value"] - rows["value"]).to_numpy()
+
+
+def missed_by(rows: pl.DataFrame) -> list[bool]:
+    """Whether the interval or set of each labelled row missed its truth."""
+    found: list[bool] = []
+    for low, high, members, label, value in rows.select("low", "high", "label_set", "label", "label_value").iter_rows():
+        if members is None:
+            found.append(not low <= value <= high)
+        else:
+            found.append(label not in {text(member) for member in msgspec.json.decode(members)})
+    return found
 
 
 def _texts(answers: pl.Series) -> pl.Series:

@@ -6,6 +6,8 @@ may be killed between any two steps: the next pass finds the same facts and does
 
 from __future__ import annotations
 
+import time
+
 from perennial.deploy.endpoints import Endpoint, Rollout, StageOptions
 from perennial.deploy.judge import judge
 from perennial.errors import Conflict
@@ -20,6 +22,7 @@ from perennial.types import Micros
 __all__ = ["Reconciler"]
 
 WORKING = "more steps are due"
+TEND_EVERY_S = 60.0  # by the machine's clock: small tables of predictions are merged, what is over goes
 LOOK_EVERY_US = 5_000_000  # when nothing happens; a rollout by time or schedule is not more punctual than this
 
 
@@ -32,11 +35,15 @@ class Reconciler:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._seen: dict[str, tuple[int, ...]] = {}
+        self._tended = float("-inf")
 
     def look(self, now: Micros) -> str:
         """Take every step that is due at `now`; says what it waits for, or nothing when all is done."""
         rooms = self._rooms
         rooms.predictions.ingest()
+        if time.monotonic() - self._tended >= TEND_EVERY_S:
+            rooms.predictions.tend()
+            self._tended = time.monotonic()
         owed = sum(rooms.predictions.counts(endpoint=found.name).shadow_pending for found in rooms.endpoints.list())
         if rooms.clock.is_simulated and owed:
             # Simulated time does not run on before every shadow answer is there; real time cannot wait for that.
@@ -81,6 +88,7 @@ def _tend(rooms: Rooms, loop: LoopRecord, now: Micros) -> bool:
     return any(
         [
             _watch(rooms, observer),
+            _adapt(rooms, observer),
             _decide(rooms, declaration, endpoint, observer),
             _send_on(rooms, declaration, endpoint),
         ]
@@ -144,6 +152,17 @@ def _watch(rooms: Rooms, observer: Observer) -> bool:
             return True
         acted = True
     return acted
+
+
+def _adapt(rooms: Rooms, observer: Observer) -> bool:
+    """Hand the level that the labels have led to on to the prediction service."""
+    level = observer.interval_level()
+    if level is None or observer.endpoint.live is None:
+        return False
+    alpha, labels = level
+    return rooms.endpoints.adapt(
+        name=observer.endpoint.name, version=observer.endpoint.live, alpha=alpha, labels=labels
+    )
 
 
 def _decide(rooms: Rooms, declaration: Declaration, endpoint: Endpoint, observer: Observer) -> bool:

@@ -1,4 +1,4 @@
-"""`python -m perennial.serve`: the prediction service as a process of its own.
+"""`python -m perennial.serve`: the prediction service as a tree of processes of its own.
 
 It reads and writes `serving/` of a workspace, takes packages from `objects/`, and reads the clock; nothing else. It
 ends on SIGTERM when what was asked is answered, and with `--die-with-parent` also when its standard input ends.
@@ -20,23 +20,21 @@ import threading
 from collections.abc import Generator
 from pathlib import Path
 
-import uvicorn
 import uvloop
 
-from perennial.clock import Clock, SystemClock
 from perennial.config import Settings
 from perennial.errors import ConfigError, Conflict, Mistake, PerennialError
 from perennial.models.policy import types_in
 from perennial.models.sandbox import Rules
-from perennial.serve.app import make_app
-from perennial.serve.service import PredictionService
+from perennial.serve.accepting import BOARD, board_bytes
+from perennial.serve.fleet import FrontProcess
+from perennial.serve.orders import Config
+from perennial.serve.parent import Parent
 from perennial.serve.spec import read_status
-from perennial.store.clockfile import open_clock
 from perennial.store.files import LocalFiles
+from perennial.store.scratch import scratch_folder, scratch_of_user
 
 __all__ = ["main"]
-
-GRACE_S = 25  # for requests in flight at the end, so that all is over within 30 s
 
 log = logging.getLogger("perennial.serve")
 
@@ -54,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--max-body-bytes", type=int, default=default.max_predict_bytes)
     parser.add_argument("--max-rows", type=int, default=default.max_predict_rows)
     parser.add_argument("--timeout-s", type=float, default=default.predict_timeout_s, help="for one prediction")
+    parser.add_argument("--grpc-port", type=int, help="for gRPC; 0 takes a free one, without it there is none")
+    parser.add_argument("--fronts", type=int, default=cores(), help="processes that answer clients")
     parser.add_argument("--worker-network", action="store_true", help="let models reach the network")
     parser.add_argument("--worker-memory-bytes", type=int, default=default.worker_memory_bytes, help="0: no limit")
     parser.add_argument("--trusted-types", default=default.trusted_types, help="types that model files may name")
@@ -63,10 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with _alone(options.workspace):
             sock = _listen(options.host, options.port)
-            clock_file: Path = options.workspace / "clock"
-            clock: Clock = open_clock(clock_file) if clock_file.exists() else SystemClock()
+            grpc = None if options.grpc_port is None else _reserve(options.host, options.grpc_port)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(options, sock, clock))
+                runner.run(_serve(options, sock, grpc))
     except PerennialError as error:
         sys.stderr.write(f"{error}\n")
         return 2 if isinstance(error, Mistake) else 3
@@ -95,7 +94,7 @@ def _alone(workspace: Path) -> Generator[None]:
         os.close(folder)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, option: str = "--serving-port") -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -105,57 +104,73 @@ def _listen(host: str, port: int) -> socket.socket:
         sock.close()
         is_busy = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         what = f"port {port} is in use" if is_busy else f"cannot listen on {host} port {port}: {error}"
-        raise ConfigError(what, where=f"{host}:{port}", remedy="choose another one with --serving-port") from error
+        raise ConfigError(what, where=f"{host}:{port}", remedy=f"choose another one with {option}") from error
     sock.setblocking(False)
     return sock
 
 
-async def _serve(options: argparse.Namespace, sock: socket.socket, clock: Clock) -> None:
+def _reserve(host: str, port: int) -> socket.socket:
+    """A port on which every front will listen by itself (gRPC takes no socket that others made); held, so that it
+    stays this service's."""
+    with _listen(host, port, "--grpc-port") as free:  # another service's port may not be shared
+        port = free.getsockname()[1]
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind((host, port))
+    return sock
+
+
+async def _serve(options: argparse.Namespace, sock: socket.socket, grpc: socket.socket | None) -> None:
     host, port = sock.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    service = PredictionService(
-        serving=options.workspace / "serving", objects=options.workspace / "objects", clock=clock, files=LocalFiles(),
-        address=address, max_rows=options.max_rows, timeout_s=options.timeout_s,
-        rules=Rules(network=options.worker_network, memory_bytes=options.worker_memory_bytes,
-                    types=types_in(options.trusted_types)),
-    )  # fmt: skip
-    config = uvicorn.Config(
-        make_app(service, max_body_bytes=options.max_body_bytes), http="httptools", ws="none", lifespan="off",
-        log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S,
-    )  # fmt: skip
-    server = _Server(config)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.end)
-    if options.die_with_parent:
-        threading.Thread(target=_await_parent, args=(loop, server), daemon=True).start()
-    following = loop.create_task(service.run())
-    following.add_done_callback(lambda _: server.end())
-    log.info("listening on %s", address)
-    await server.serve(sockets=[sock])
-    following.cancel()
-    await service.drain()
-    with contextlib.suppress(asyncio.CancelledError):
-        await following
+    listening = ""
+    if grpc is not None:
+        listening = f"[{host}]:{grpc.getsockname()[1]}" if ":" in host else f"{host}:{grpc.getsockname()[1]}"
+    files = LocalFiles()
+    with scratch_folder(scratch_of_user()) as private:
+        files.write_atomic(private / BOARD, board_bytes(options.fronts), mode=0o600)
+        parent = Parent(
+            listener=sock, serving=options.workspace / "serving", objects=options.workspace / "objects", files=files,
+            address=address,
+            rules=Rules(network=options.worker_network, memory_bytes=options.worker_memory_bytes,
+                        types=types_in(options.trusted_types)),
+            private=private, grpc=listening,
+        )  # fmt: skip
+        for number in range(options.fronts):
+            config = Config(
+                front=number, fronts=options.fronts, serving=str(options.workspace / "serving"),
+                clock=str(options.workspace / "clock"), max_body_bytes=options.max_body_bytes,
+                max_rows=options.max_rows, timeout_s=options.timeout_s, private=str(private),
+                grpc=listening,
+            )  # fmt: skip
+            parent.add(FrontProcess(config, sock, parent.heard, parent.began))
+        loop = asyncio.get_running_loop()
+        ending = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ending.set)
+        if options.die_with_parent:
+            threading.Thread(target=_await_parent, args=(loop, ending), daemon=True).start()
+        following = loop.create_task(parent.run())
+        following.add_done_callback(lambda _: ending.set())
+        log.info("listening on %s", address)
+        await ending.wait()
+        await parent.drain()
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
     log.info("ended")
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers, which would end the process by the signal instead of with exit code 0."""
-
-    def end(self) -> None:
-        self.should_exit = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:  # type: ignore[override]
-        yield
-
-
-def _await_parent(loop: asyncio.AbstractEventLoop, server: _Server) -> None:
+def _await_parent(loop: asyncio.AbstractEventLoop, ending: asyncio.Event) -> None:
     while os.read(0, 4096):
         pass
     with contextlib.suppress(RuntimeError):  # the loop is closed: it ends already
-        loop.call_soon_threadsafe(server.end)
+        loop.call_soon_threadsafe(ending.set)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -1,18 +1,19 @@
-"""The service over HTTP: `POST /predict/{endpoint}`, and what tells of its health.
+"""The addresses of the service: which protocol speaks where, and what it is told when something is wrong.
 
-A plain ASGI application: five routes need no framework, and what is not done is not waited for. Bad input is answered
-with a 4xx that points at the value; a body over the limit is refused before it is read. Pages of other sites cannot
-use it through a browser: Host must be an address or localhost, and Origin, where there is one, must be ours.
+Bad input is answered with a 4xx that points at the value; what cannot be answered now with 503 and `Retry-After`; a
+request that no decent time would suffice for is refused before it is looked at.
 """
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
 import logging
-import os
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+from os import urandom
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -27,30 +28,39 @@ from perennial.errors import (
     TooLarge,
     Unavailable,
 )
-from perennial.serve.frames import Predicted, row_ids
-from perennial.serve.service import PredictionService
-from perennial.serve.workers import Deadline
+from perennial.serve.access import check_origin
+from perennial.serve.answer import Answer
+from perennial.serve.asked import Asked
+from perennial.serve.counters import Counters
+from perennial.serve.engine import Engine
+from perennial.serve.feedback import feedback_of
+from perennial.serve.feeding import answer_path, read_answer
+from perennial.serve.frames import Fed
+from perennial.serve.http import Connection
+from perennial.serve.job import Wanted
+from perennial.serve.journal import share_of
+from perennial.serve.line import Deadline
+from perennial.serve.orders import Told
+from perennial.serve.protocols.models import ServerState, Target, target_of
+from perennial.serve.protocols.models import tell as tell_of_models
+from perennial.serve.protocols.plain import Plain
+from perennial.serve.protocols.protocol import HttpRequest, Reply, Unsupported, WireFormat
+from perennial.serve.route import Route
 
-__all__ = ["make_app"]
+__all__ = ["App", "State"]
 
 log = logging.getLogger("perennial.serve")
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
-
-RECEIPT_S = 60.0  # for the rest of a body after its first piece
+ARROW = b"application/vnd.apache.arrow.stream"
+MAX_EXPLAINED = 100  # rows of one request
 MAX_KEY = 250  # characters of an Idempotency-Key
-RETRY_S = 1  # told with every 503
-LINGER_S = 1.0  # for a client that sends its whole body before it looks at the answer
-LINGER_BYTES = 64 * 1024 * 1024
+PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 _STATUS: tuple[tuple[type[PerennialError], int], ...] = (
-    (NotFound, 404), (Conflict, 409), (TooLarge, 413), (Forbidden, 403), (Deadline, 504), (Unavailable, 503),
-    (Mistake, 422),
+    (NotFound, 404), (Conflict, 409), (TooLarge, 413), (Unsupported, 415), (Forbidden, 403), (Deadline, 504),
+    (Unavailable, 503), (Mistake, 422),
 )  # fmt: skip
-_TEXT = b"text/plain; version=0.0.4; charset=utf-8"
-_JSON = b"application/json"
+_encode = msgspec.json.Encoder().encode
+_CODES = {500: "USER_CODE_ERROR", 503: "TEMPORARILY_UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
 
 
 class _Bad(Mistake):
@@ -58,191 +68,363 @@ class _Bad(Mistake):
 
 
 class _Method(Mistake):
-    """The route knows other methods."""
+    """The address knows other methods."""
 
 
-class _Request(msgspec.Struct):
-    """The headers that matter here."""
+class State(Protocol):
+    """What of a front is asked here."""
 
-    length: int = 0
-    key: str = ""
-    host: str = ""
-    origin: str = ""
-    site: str = ""
+    fronts: int
+    number: int
+    timeout_s: float
+    engine: Engine
+    counters: Counters
+    is_ready: bool
+    problem: str
+    serving: str
+    routes: dict[str, Route]
+
+    def route(self, endpoint: str) -> Route:
+        """How an endpoint answers; NotFound or Unavailable says why it does not."""
+        ...
+
+    def gather(self, told: Callable[[bytes, bytes], None]) -> None:
+        """Ask for the status (JSON) and metrics of the whole service."""
+        ...
+
+    def forward(self, front: int, request: HttpRequest, told: Callable[[Reply | PerennialError], None]) -> None:
+        """Let another front answer this."""
+        ...
+
+    def explain(
+        self, route: Route, asked: Asked, timeout_s: float, told: Callable[[Told | PerennialError], None]
+    ) -> None:
+        """Ask why the live version answers these rows as it does."""
+        ...
+
+    def feed(self, frames: list[Fed]) -> None:
+        """Write labels down.
+
+        Raises:
+            Unavailable: The disk does not take them.
+        """
+        ...
+
+    def told(self) -> ServerState:
+        """The service as the Open Inference Protocol tells of it."""
+        ...
 
 
-def make_app(service: PredictionService, *, max_body_bytes: int) -> App:
-    """The ASGI application for this service."""
+class App:
+    """Answers requests of one front."""
 
-    async def app(scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._plain = Plain()
+        self._wires: dict[str, WireFormat] = {}
+
+    def handle(self, request: HttpRequest, connection: Connection, ticket: int, *, is_forwarded: bool = False) -> None:
+        """Answer `request` on `connection`; now, or when it is known."""
+        call = _Call(request, connection, ticket, self._plain, is_forwarded=is_forwarded)
         try:
-            request = _headers(scope)
-            path: str = scope["path"]
+            check_origin(request.headers)
+            path = request.path
             if path.startswith("/predict/"):
-                _expect(scope, "POST")
-                body = await _body(request.length, receive, max_body_bytes)
-                frame = await service.predict(path.removeprefix("/predict/"), body, request.key)
-                await _reply(send, *_answer(frame))
-                return
-            _expect(scope, "GET")
-            await _reply(send, *_tell(service, path))
+                if request.headers.get(b"content-type", b"").startswith(ARROW):
+                    call.wire = self._wire("arrow")
+                query = parse_qs(request.query, max_num_fields=16) if request.query else {}
+                self._predict(path[9:], call, version=query.get("version", [None])[0])
+            elif path.startswith(("/v2", "/v1")) and (target := target_of(path)) is not None:
+                self._of_protocol(target, call)
+            elif path == "/invocations" or path.startswith("/invocations/"):
+                call.wire = self._wire("invocations")
+                self._predict(path[13:] or self._only(), call)
+            elif path.startswith("/endpoints/") and path.endswith("/invocations"):  # as MLflow's deployment client asks
+                call.wire = self._wire("invocations")
+                self._predict(path[11:-12], call)
+            elif path.startswith("/explain/"):
+                self._explain(path[9:], call)
+            elif path.startswith("/feedback/"):
+                self._feed(path[10:], call)
+            else:
+                self._tell(call)
         except PerennialError as error:
-            rest = receive if isinstance(error, TooLarge) else None
-            await _reply(send, _status(error), _error(error, os.urandom(8).hex()), rest=rest)
-        except Exception:  # the boundary of a request: a fault of ours is told as such, and the log has the rest
-            request_id = os.urandom(8).hex()
-            log.exception("request %s failed", request_id)
-            failure = Failure("the prediction service failed", remedy="look for the request id in its log")
-            await _reply(send, 500, _error(failure, request_id))
+            if call.endpoint:
+                code = str(_status(error))
+                self._state.counters.add("requests_total", (call.endpoint, call.wire.name, code))
+            call.reply(_refusal(call.wire, error))
+        except Exception:  # noqa: BLE001 - the boundary of a request: a fault of ours is told as such, and logged
+            call.fail()
 
-    return app
+    # predictions
 
+    def _wire(self, name: str) -> WireFormat:
+        """A protocol; what it needs is imported when the first client speaks it."""
+        wire = self._wires.get(name)
+        if wire is None:
+            wire = self._wires[name] = _WIRES[name]()
+        return wire
 
-def _headers(scope: Message) -> _Request:
-    request = _Request()
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            request.length = int(value) if value.isdigit() else 0
-        elif name == b"idempotency-key":
-            request.key = value.decode("latin-1")
-        elif name == b"host":
-            request.host = value.decode("latin-1").lower()
-        elif name == b"origin":
-            request.origin = value.decode("latin-1").lower()
-        elif name == b"sec-fetch-site":
-            request.site = value.decode("latin-1")
-    if len(request.key) > MAX_KEY:
-        raise _Bad(f"an Idempotency-Key has at most {MAX_KEY} characters, this one {len(request.key)}")
-    if not _is_local_name(request.host):
-        raise Forbidden(f"the host {request.host!r} is not this service", remedy="use its IP address or localhost")
-    if request.site in ("cross-site", "same-site") or (
-        request.origin and request.origin.partition("://")[2] != request.host
-    ):
-        raise Forbidden("requests from pages of other sites are not answered", remedy="call it from a program")
-    return request
+    def _only(self) -> str:
+        """The endpoint of a service that has one, where the address names none."""
+        names = list(self._state.routes)
+        if len(names) != 1:
+            raise NotFound(
+                f"there are {len(names)} endpoints here, and the address names none",
+                remedy=f"POST /invocations/NAME, with one of {', '.join(names) or 'none yet'}",
+            )
+        return names[0]
 
+    def _of_protocol(self, target: Target, call: _Call) -> None:
+        """The Open Inference Protocol and KServe v1."""
+        call.wire = self._wire("inference" if target.protocol == 2 else "kserve")
+        _expect(call.request, target.method)
+        if target.verb == "infer":
+            self._predict(target.model, call, version=target.version)
+        elif target.verb == "explain":
+            self._explain(target.model, call)
+        else:
+            call.reply(tell_of_models(target, self._state.told(), call.request.body))
 
-_known_hosts: dict[str, bool] = {}
+    def _predict(self, endpoint: str, call: _Call, *, version: str | None = None) -> None:
+        started = time.perf_counter()
+        request, wire, state = call.request, call.wire, self._state
+        if request.method != "POST":
+            raise _Method(f"{request.path} takes POST, not {request.method}", remedy="use POST")
+        route = state.route(endpoint)
+        call.endpoint = route.name
+        engine = state.engine
+        if not engine.admits(route):
+            state.counters.add("refused_total", (route.name, "overload"))
+            raise Unavailable(f"{endpoint} has too many requests waiting", remedy="try again in a moment")
+        headers = request.headers
+        key = headers.get(b"idempotency-key")
+        asked = wire.decode(request, route.intake)
+        wanted = Wanted(wire.name, self._timeout_s(headers), started=started)
+        if version is not None:
+            wanted.arm = route.arm_of(version)
+        if key is not None:
+            wanted.key = _key(key)
+            wanted.digest = blake2b(request.body, digest_size=16).hexdigest()
+            front = share_of(wanted.key, state.fronts)
+            if front != state.number and not call.is_forwarded:
+                state.forward(front, request, call.relay)
+                return
 
+        def done(outcome: Answer | PerennialError) -> None:
+            try:
+                if isinstance(outcome, PerennialError):
+                    reply = _refusal(wire, outcome)
+                elif outcome.status != 200:
+                    reply = wire.refuse(outcome.status, _CODES[outcome.status], outcome.message, "", outcome.id)
+                else:
+                    reply = wire.encode(outcome, request, route.intake)
+            except Exception:  # noqa: BLE001 - as in `handle`
+                call.fail()
+            else:
+                call.reply(reply)
 
-def _is_local_name(host: str) -> bool:
-    """Whether a Host header can be meant for us: an attacker's name that was pointed at loopback is neither."""
-    known = _known_hosts.get(host)
-    if known is None:
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        engine.submit(route, asked, wanted, done)
+
+    def _timeout_s(self, headers: dict[bytes, bytes]) -> float:
+        """How long a request may take; the caller may only shorten it."""
+        told = headers.get(b"x-request-timeout-ms")
+        if told is None:
+            return self._state.timeout_s
         try:
-            known = name in ("", "localhost") or bool(ipaddress.ip_address(name.strip("[]")))
+            wanted = float(told) / 1000
         except ValueError:
-            known = False
-        if len(_known_hosts) < 1000:
-            _known_hosts[host] = known
-    return known
+            wanted = 0.0
+        if not 0.0 < wanted < float("inf"):
+            raise _Bad("X-Request-Timeout-Ms is no number above 0", remedy="send milliseconds")
+        return min(wanted, self._state.timeout_s)
+
+    # why, and what was true
+
+    def _explain(self, endpoint: str, call: _Call) -> None:
+        _expect(call.request, "POST")
+        route = self._state.route(endpoint)
+        asked = call.wire.decode(call.request, route.intake)
+        if asked.height > MAX_EXPLAINED:
+            raise Invalid(
+                f"{MAX_EXPLAINED} rows are explained at once, not {asked.height}", where="records", remedy="send fewer"
+            )
+
+        def told(outcome: Told | PerennialError) -> None:
+            if isinstance(outcome, PerennialError):
+                call.reply(_refusal(call.wire, outcome))
+                return
+            errors = outcome.errors or [None] * len(outcome.values)
+            rows = [{"error": why} if why else row for row, why in zip(outcome.values, errors, strict=True)]
+            version = route.versions.get(route.arm("live") or "live")
+            call.reply(Reply(body=_encode({"endpoint": endpoint, "version": version, "explanations": rows})))
+
+        self._state.explain(route, asked, self._timeout_s(call.request.headers), told)
+
+    def _feed(self, endpoint: str, call: _Call) -> None:
+        _expect(call.request, "POST")
+        route = self._state.route(endpoint)
+        frames = feedback_of(call.request.body, route, key=_key(call.request.headers.get(b"idempotency-key", b"")))
+        self._state.feed(frames)
+        call.reply(Reply(status=202, body=_encode({"endpoint": endpoint, "accepted": len(frames)})))
+
+    # what tells of the service
+
+    def _tell(self, call: _Call) -> None:
+        request, state = call.request, self._state
+        if request.method not in ("GET", "HEAD"):
+            raise _Method(f"{request.path} takes GET, not {request.method}", remedy="use GET")
+        path = request.path
+        if path == "/":
+            call.reply(Reply(body=b'{"status":"alive"}'))  # as KServe's client asks
+        elif path == "/livez":
+            call.reply(Reply(body=b'{"status":"ok"}'))
+        elif path in ("/health", "/readyz"):
+            call.reply(self._health())
+        elif path in ("/status", "/metrics"):
+            kind = PROMETHEUS if path == "/metrics" else b"application/json"
+            state.gather(
+                lambda status, metrics: call.reply(Reply(body=metrics if path == "/metrics" else status, kind=kind))
+            )
+        elif path.startswith("/answers/"):
+            call.reply(self._persons_answer(path[9:]))
+        elif path in ("/ping", "/version"):
+            from perennial.serve.protocols.invocations import ping, version
+
+            if path == "/ping" and not state.is_ready:
+                raise Unavailable("the service is not ready", remedy="try again in a moment")
+            call.reply(ping() if path == "/ping" else version())
+        elif path.startswith("/api/2.0/endpoints/"):
+            from perennial.serve.protocols.invocations import deployed
+
+            call.reply(deployed(list(state.routes), path.removeprefix("/api/2.0/endpoints/")))
+        elif path == "/openapi.json" or path.startswith("/docs"):
+            call.reply(self._described(path, request))
+        else:
+            raise NotFound(f"there is no {path}", remedy="GET /docs shows what there is")
+
+    def _described(self, path: str, request: HttpRequest) -> Reply:
+        from perennial.serve.protocols import openapi, try_page
+
+        asset = try_page.asset(path)
+        if asset is not None:
+            return asset
+        endpoints = [
+            openapi.Described(
+                name=route.name, signature=route.intake.signature, examples=route.examples,
+                version=route.versions.get("live"), max_rows=route.intake.max_rows,
+            )
+            for route in self._state.routes.values()
+        ]  # fmt: skip
+        if path == "/openapi.json":
+            return Reply(body=openapi.describe(endpoints))
+        host = request.headers.get(b"host", b"127.0.0.1:8080").decode("latin-1")
+        return try_page.page(endpoints, path.removeprefix("/docs").strip("/"), origin=f"http://{host}")
+
+    def _persons_answer(self, prediction_id: str) -> Reply:
+        serving = Path(self._state.serving)
+        if answer_path(serving, prediction_id) is None:
+            raise NotFound(f"{prediction_id!r} is no id of a prediction", remedy="use the id that came with it")
+        found = read_answer(serving, prediction_id)
+        if found is None:
+            return Reply(status=202, body=_encode({"id": prediction_id, "status": "waiting"}))
+        return Reply(body=_encode({"status": "answered", **msgspec.to_builtins(found)}))
+
+    def _health(self) -> Reply:
+        state = self._state
+        said = "not ready" if not state.is_ready else "degraded" if state.problem else "ok"
+        return Reply(
+            status=200 if state.is_ready else 503, body=_encode({"status": said, "problem": state.problem or None})
+        )
+
+    def refuse(self, status: int, code: str, message: str) -> Reply:
+        """What is told to who sends what is no request."""
+        return self._plain.refuse(status, code, message, "", urandom(8).hex())
 
 
-def _expect(scope: Message, method: str) -> None:
-    if scope["method"] != method:
-        raise _Method(f"{scope['path']} takes {method}, not {scope['method']}", remedy=f"use {method}")
+class _Call:
+    """A request that is to be answered once, in the words of its protocol."""
+
+    __slots__ = ("_connection", "_ticket", "endpoint", "is_forwarded", "request", "wire")
+
+    def __init__(
+        self, request: HttpRequest, connection: Connection, ticket: int, wire: WireFormat, *, is_forwarded: bool
+    ) -> None:
+        self.request = request
+        self.wire = wire
+        self.is_forwarded = is_forwarded
+        self.endpoint = ""
+        self._connection = connection
+        self._ticket = ticket
+
+    def reply(self, reply: Reply) -> None:
+        self._connection.reply(self._ticket, reply, is_head=self.request.method == "HEAD")
+
+    def fail(self) -> None:
+        """Tell of a fault of ours; called where the exception is handled."""
+        request_id = urandom(8).hex()
+        log.exception("request %s failed", request_id)  # noqa: LOG004
+        self.reply(_fault(self.wire, request_id))
+
+    def relay(self, told: Reply | PerennialError) -> None:
+        """What another front said."""
+        self.reply(_refusal(self.wire, told) if isinstance(told, PerennialError) else told)
 
 
-async def _body(length: int, receive: Receive, limit: int) -> bytes:
-    if length > limit:
-        raise TooLarge(f"the body has {length} bytes, the limit is {limit}", remedy="split the request")
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body", False):
-        pieces = [body]
-        total = len(body)
-        try:
-            async with asyncio.timeout(RECEIPT_S):
-                while message.get("more_body", False):
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise _Bad("the body ended too early")
-                    pieces.append(message.get("body", b""))
-                    total += len(pieces[-1])
-                    if total > limit:
-                        raise TooLarge(f"the body has over {limit} bytes", remedy="split the request")
-        except TimeoutError:
-            raise _Bad(f"the body was not there after {RECEIPT_S:g} s") from None
-        body = b"".join(pieces)
-    return body
+def _arrow() -> WireFormat:
+    from perennial.serve.protocols.arrow import Arrow
+
+    return Arrow()
 
 
-def _answer(frame: Predicted) -> tuple[int, bytes]:
-    if frame.status != 200:
-        code = {500: "USER_CODE_ERROR", 504: "DEADLINE_EXCEEDED"}.get(frame.status, "TEMPORARILY_UNAVAILABLE")
-        error = {"error_code": code, "message": frame.outputs[0].get("error"), "request_id": frame.id}
-        return frame.status, msgspec.json.encode(error)
-    rows = zip(row_ids(frame.id, len(frame.inputs)), frame.outputs, frame.versions, frame.arms, strict=True)
-    predictions = [{"id": row, **output, "version": version, "arm": arm} for row, output, version, arm in rows]
-    return 200, msgspec.json.encode({"endpoint": frame.endpoint, "predictions": predictions})
+def _inference() -> WireFormat:
+    from perennial.serve.protocols.inference import OpenInference
+
+    return OpenInference()
 
 
-def _tell(service: PredictionService, path: str) -> tuple[int, bytes, bytes]:
-    if path == "/livez":
-        return 200, b'{"status":"ok"}', _JSON
-    status = service.status()
-    if path in ("/health", "/readyz"):
-        said = {"status": "ok" if status.ready and not status.problem else "degraded" if status.ready else "not ready"}
-        return (200 if status.ready else 503), msgspec.json.encode({**said, "problem": status.problem}), _JSON
-    if path == "/status":
-        return 200, msgspec.json.encode(status), _JSON
-    if path == "/metrics":
-        rows = {"received": status.received, "stored": status.stored, "dropped": status.dropped}
-        lines = [
-            f"# TYPE perennial_predictions_{name}_total counter\nperennial_predictions_{name}_total {n}"
-            for name, n in rows.items()
-        ]
-        gauges = {
-            "predictions_pending": status.pending,
-            "shadow_pending": status.shadow_pending,
-            "ready": int(status.ready),
-        }
-        lines += [f"# TYPE perennial_{name} gauge\nperennial_{name} {n}" for name, n in gauges.items()]
-        return 200, ("\n".join(lines) + "\n").encode(), _TEXT
-    raise NotFound(
-        f"there is no {path}", remedy="POST /predict/{endpoint}, GET /health /livez /readyz /status /metrics"
-    )
+def _kserve() -> WireFormat:
+    from perennial.serve.protocols.kserve import KServe
+
+    return KServe()
+
+
+def _invocations() -> WireFormat:
+    from perennial.serve.protocols.invocations import Invocations
+
+    return Invocations()
+
+
+_WIRES: dict[str, Callable[[], WireFormat]] = {
+    "arrow": _arrow, "inference": _inference, "kserve": _kserve, "invocations": _invocations,
+}  # fmt: skip
+
+
+def _expect(request: HttpRequest, method: str) -> None:
+    if request.method != method and not (method == "GET" and request.method == "HEAD"):
+        raise _Method(f"{request.path} takes {method}, not {request.method}", remedy=f"use {method}")
+
+
+def _refusal(wire: WireFormat, error: PerennialError) -> Reply:
+    return wire.refuse(_status(error), error.code, str(error), error.where, urandom(8).hex())
+
+
+def _fault(wire: WireFormat, request_id: str) -> Reply:
+    failure = Failure("the prediction service failed", remedy="look for the request id in its log")
+    return wire.refuse(500, failure.code, str(failure), "", request_id)
+
+
+def _key(value: bytes) -> str:
+    if len(value) > MAX_KEY:
+        raise _Bad(f"an Idempotency-Key has at most {MAX_KEY} characters, this one {len(value)}")
+    return value.decode("latin-1")
 
 
 def _status(error: PerennialError) -> int:
     if isinstance(error, _Method):
         return 405
+    if isinstance(error, Unsupported):
+        return 415
     if isinstance(error, _Bad) or (isinstance(error, Invalid) and not error.where):
         return 400  # no value of the request to point at: it is no request
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-
-
-def _error(error: PerennialError, request_id: str) -> bytes:
-    told: Mapping[str, str] = {"error_code": error.code, "message": str(error), "request_id": request_id}
-    return msgspec.json.encode({**told, "where": error.where} if error.where else told)
-
-
-async def _reply(send: Send, status: int, body: bytes, kind: bytes = _JSON, *, rest: Receive | None = None) -> None:
-    """Send an answer; with `rest` before the body was read, which ends the connection."""
-    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
-    if status == 503:
-        headers.append((b"retry-after", b"%d" % RETRY_S))
-    if rest is not None:
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": rest is not None})
-    if rest is not None:
-        await _linger(rest)
-        await send({"type": "http.response.body", "body": b""})
-
-
-async def _linger(receive: Receive) -> None:
-    """Throw away what still comes, for a moment: closing at once would reset the connection and lose the answer."""
-    left = LINGER_BYTES
-    try:
-        async with asyncio.timeout(LINGER_S):
-            while left > 0:
-                message = await receive()
-                left -= len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return
-    except TimeoutError:
-        return

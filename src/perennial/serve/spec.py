@@ -13,7 +13,7 @@ import msgspec
 
 from perennial.errors import Invalid
 
-__all__ = ["Arm", "EndpointSpec", "EndpointStatus", "ServingStatus", "Spec", "read_spec", "read_status"]
+__all__ = ["Arm", "EndpointSpec", "EndpointStatus", "ServingStatus", "Spec", "key_of", "read_spec", "read_status"]
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,11 +28,19 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     trusted: bool = False
 
 
+def key_of(arm: Arm) -> str:
+    """What names the model of an arm among the processes of the service: its package, and whether its code may run."""
+    return arm.package if arm.trusted else f"{arm.package}?"
+
+
 class EndpointSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How one endpoint answers.
 
     `canary` gets the `share` of entities that the salted hash picks; `shadow` answers as well, unseen by the caller;
-    `fallback` takes over when the live version keeps crashing.
+    `fallback` takes over when the live version keeps failing; `spare` is a version that the chain of fallbacks names.
+    `stopped` says why a person stopped it; "" answers. `capture`: what is done to columns before they are written down
+    ("mask", "hash", "drop"; others are kept). `failsafe`: guards, fallbacks and intervals, as
+    `models.guards.spec.FailSafe` in JSON values.
     """
 
     name: str
@@ -43,10 +51,15 @@ class EndpointSpec(msgspec.Struct, frozen=True, kw_only=True):
     share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     shadow: Arm | None = None
     fallback: Arm | None = None
+    spare: Arm | None = None
     salt: str = ""
+    stopped: str = ""
+    capture: dict[str, str] = {}
+    failsafe: dict[str, object] = {}
 
     def arms(self) -> dict[str, Arm]:
-        named = {"live": self.live, "canary": self.canary, "shadow": self.shadow, "fallback": self.fallback}
+        named = {"live": self.live, "canary": self.canary, "shadow": self.shadow, "fallback": self.fallback,
+                 "spare": self.spare}  # fmt: skip
         return {name: arm for name, arm in named.items() if arm is not None}
 
 
@@ -58,20 +71,26 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The versions that an endpoint really runs; `problem` says why that is not what the spec asks for."""
+    """The versions that an endpoint really runs; `problem` says why that is not what the spec asks for.
+
+    `broken`: arms that keep failing, for which others answer; `stopped`: why a person stopped it.
+    """
 
     live: int | None = None
     canary: int | None = None
     shadow: int | None = None
     fallback: int | None = None
+    spare: int | None = None
     problem: str | None = None
+    broken: list[str] = []
+    stopped: str = ""
 
 
 class ServingStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The observed state. Rows since the process started: received = stored + dropped + pending, always.
 
     `revision` is the newest spec that runs in full; `seen` is the newest that was read. `shadow_pending` counts
-    requests whose shadow answer is still owed.
+    requests whose shadow answer is still owed. `grpc`: where it listens for gRPC, "" where it does not.
     """
 
     revision: int
@@ -86,6 +105,7 @@ class ServingStatus(msgspec.Struct, frozen=True, kw_only=True):
     pending: int
     shadow_pending: int
     problem: str | None = None
+    grpc: str = ""
 
 
 _spec = msgspec.json.Decoder(Spec)

@@ -1,81 +1,86 @@
 """A process that holds one model version and answers rows: the only place of the service where user code runs.
 
-`python -m perennial.serve.worker DUTY CHANNEL`: a `Duty` in JSON, and the descriptor of a socket to the service. It
-binds itself to the rules of the duty (`models.sandbox`) before it looks at the package. Messages are `u32 length |
-msgpack`: first the worker's `Hello`, then rows in and answers out, one message at a time. Standard input is a pipe that
-is never written: when it ends the service is gone, and so is the worker, even in the middle of a model that hangs.
-What the model prints goes to the log.
+`python -m perennial.serve.worker DUTY CHANNEL LISTENER`: a `Duty` in JSON, the descriptor of a socket to the parent,
+and of a listening socket where the fronts ask. It binds itself to the rules of the duty (`models.sandbox`) before it
+looks at the package. The parent is told a `Hello`; the fronts send rows, get an empty `Told` when their turn comes and
+then one with the answers, one message after the other, whoever asked first. Standard input is a pipe that is never
+written: when it ends the service is gone, and so is the worker, even in the middle of a model that hangs. What the
+model prints goes to the log.
 """
 
 from __future__ import annotations
 
 import os
+import selectors
 import socket
-import struct
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from perennial.errors import Corrupt
-from perennial.models.sandbox import Rules, confine
-from perennial.serve.frames import Output, Row
+from perennial.models.sandbox import confine
+from perennial.serve.orders import LENGTH, Duty, Hello, Told, framed
 from perennial.types import Digest
 
 if TYPE_CHECKING:
     from perennial.models.package import Predictor
 
-__all__ = ["LENGTH", "Duty", "Hello", "framed", "main"]
+__all__ = ["main"]
 
-LENGTH = struct.Struct("<I")
-
-
-class Duty(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is for: the digest of a package, the folder to check it out into, the object store to take it
-    from, whether code in it may run, and how the process is confined."""
-
-    package: str
-    cache: str
-    objects: str
-    trusted: bool = False
-    rules: Rules = Rules()
-
-
-class Hello(msgspec.Struct, frozen=True, kw_only=True):
-    """The worker is warm, or says why it will never be."""
-
-    problem: str | None = None
-
-
-def framed(message: object) -> bytes:
-    payload = msgspec.msgpack.encode(message)
-    return LENGTH.pack(len(payload)) + payload
+Answer = Callable[[list[list[Any]]], Told]
 
 
 def main(arguments: list[str]) -> None:
-    told, descriptor = arguments
+    told, descriptor, listening = arguments
     duty = msgspec.json.decode(told, type=Duty)
     confine(duty.rules)
     channel = socket.socket(fileno=int(descriptor))
+    listener = socket.socket(fileno=int(listening))
     threading.Thread(target=_die_with_parent, daemon=True).start()
     os.dup2(2, 1)
+    answer: Answer | None = None
     try:
         predictor, wrong = _warm(duty)
+        answer = _explainer(predictor) if duty.explains else _predictor(predictor)
     except Exception as error:  # noqa: BLE001 - the boundary of user code: what it raises is why not to serve it
         traceback.print_exc()
         wrong = [f"it does not load: {_brief(error)}"]
-        predictor = None
     channel.sendall(framed(Hello(problem="; ".join(wrong[:3]) or None)))
-    if predictor is None or wrong:
+    if answer is None or wrong:
         return
-    decoder = msgspec.msgpack.Decoder(list[dict[str, Any]])
-    with channel.makefile("rb") as reader:
-        while len(head := reader.read(LENGTH.size)) == LENGTH.size:
-            rows = decoder.decode(reader.read(LENGTH.unpack(head)[0]))
-            channel.sendall(framed(_answer(predictor, rows)))
+    _serve(listener, answer)
+
+
+def _serve(listener: socket.socket, answer: Answer) -> None:
+    """Answer all who ask, one message at a time."""
+    decoder = msgspec.msgpack.Decoder(list[list[Any]])
+    waiting = selectors.DefaultSelector()
+    waiting.register(listener, selectors.EVENT_READ)
+    begun = framed(Told([], pid=os.getpid()))
+    while True:
+        for key, _ in waiting.select():
+            if key.fileobj is listener:
+                asker, _ = listener.accept()
+                waiting.register(asker, selectors.EVENT_READ, asker.makefile("rb"))
+                continue
+            try:
+                head = key.data.read(LENGTH.size)
+                if len(head) == LENGTH.size:
+                    rows = decoder.decode(key.data.read(LENGTH.unpack(head)[0]))
+                    # Who is answered now must know, should these rows be the end of this process.
+                    key.fileobj.sendall(begun)  # pyright: ignore[reportAttributeAccessIssue]
+                    key.fileobj.sendall(framed(answer(rows)))  # pyright: ignore[reportAttributeAccessIssue]
+                    continue
+            except OSError:  # that front is gone; another takes its place
+                traceback.print_exc()
+            waiting.unregister(key.fileobj)
+            key.data.close()
+            key.fileobj.close()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _warm(duty: Duty) -> tuple[Predictor, list[str]]:
@@ -85,16 +90,58 @@ def _warm(duty: Duty) -> tuple[Predictor, list[str]]:
     folder = checkout(Digest(duty.package), ObjectStore(Path(duty.objects)), Path(duty.cache))
     if digest_of((folder / MANIFEST).read_bytes()) != duty.package:
         raise Corrupt("the manifest of a model package differs from its digest", where=str(folder))
-    predictor = Predictor.load(folder, trusted=duty.trusted)
-    return predictor, predictor.check_golden()
+    predictor = Predictor.load(folder, trusted=duty.trusted, native=duty.explains)
+    return predictor, [] if duty.explains else predictor.check_golden()
 
 
-def _answer(predictor: Predictor, rows: list[Row]) -> list[Output]:
-    try:
-        return predictor.predict(predictor.frame(rows))
-    except Exception as error:  # noqa: BLE001 - the boundary of a request: its rows carry what happened
-        traceback.print_exc()
-        return [{"prediction": None, "error": _brief(error)}] * len(rows)
+def _predictor(predictor: Predictor) -> Answer:
+    names = [field.name for field in predictor.signature.inputs]
+    labels = predictor.signature.classes or predictor.scorer.classes
+
+    def answer(rows: list[list[Any]]) -> Told:
+        try:
+            records = [dict(zip(names, row, strict=True)) for row in rows]
+            found = predictor.predict(predictor.frame(records))
+        except Exception as error:  # noqa: BLE001 - the boundary of a request: its rows carry what happened
+            traceback.print_exc()
+            return _failed(len(rows), error)
+        tables: list[dict[str, float] | None] = [cast("Any", row.get("probabilities")) for row in found]
+        has_tables = any(table is not None for table in tables)
+        errors: list[str | None] = [cast("Any", row.get("error")) for row in found]
+        classes = list(labels) if labels else None
+        if classes is None and has_tables:
+            classes = list(next(table for table in tables if table))
+        return Told(
+            [row["prediction"] for row in found],
+            [None if table is None else list(table.values()) for table in tables] if has_tables else None,
+            errors if any(errors) else None,
+            classes,
+        )
+
+    return answer
+
+
+def _explainer(predictor: Predictor) -> Answer:
+    from perennial.evaluate.explain import RowExplainer
+
+    names = [field.name for field in predictor.signature.inputs]
+    explainer = RowExplainer(predictor)
+
+    def answer(rows: list[list[Any]]) -> Told:
+        try:
+            records = [dict(zip(names, row, strict=True)) for row in rows]
+            found = explainer.explain(predictor.frame(records))
+        except Exception as error:  # noqa: BLE001 - as above
+            traceback.print_exc()
+            return _failed(len(rows), error)
+        return Told([msgspec.to_builtins(one) for one in found])
+
+    return answer
+
+
+def _failed(rows: int, error: Exception) -> Told:
+    says: list[str | None] = [_brief(error)] * rows
+    return Told([None] * rows, None, says)
 
 
 def _brief(error: Exception) -> str:

@@ -21,7 +21,9 @@ from perennial.store.workspace_folder import WorkspaceFolder, open_folder
 
 __all__ = ["backup", "copy_database", "restore"]
 
-_BEFORE_RECORDS = ("workspace.json", "clock", "owner.lock", "serving/spec.json", "serving/segments")
+_BEFORE_RECORDS = (
+    "workspace.json", "clock", "owner.lock", "serving/spec.json", "serving/privacy.key", "serving/segments",
+)  # fmt: skip
 _AFTER_RECORDS = ("objects/packs", "objects/whole")
 
 

@@ -85,6 +85,11 @@ def _children(folder: WorkspaceFolder, settings: Settings, listening: socket.soc
         "--worker-memory-bytes": settings.worker_memory_bytes,
         "--trusted-types": settings.trusted_types,
     }
+    if settings.grpc_port >= 0:
+        beside = settings.serving_port + 1 if settings.serving_port else 0  # where that takes a free one, so does this
+        limits["--grpc-port"] = settings.grpc_port or beside
+    if settings.fronts > 0:
+        limits["--fronts"] = settings.fronts
     network = ["--worker-network"] if settings.worker_network else []
     return [
         Child(

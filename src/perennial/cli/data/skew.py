@@ -41,8 +41,11 @@ def run(options: argparse.Namespace) -> int:
             version = ws.models.get(name=options.endpoint, version=live)
             name = f"{version.dataset}@{version.dataset_version}"
         ws.predictions.ingest()
-        asked = PredictionReader(ws.objects, ws.predictions).predictions(endpoint=options.endpoint)
-        inputs = [msgspec.json.decode(text) for text in asked["input"]]
+        reader = PredictionReader(ws.objects, ws.predictions)
+        asked = reader.predictions(endpoint=options.endpoint)
+        hidden = reader.not_kept(asked)
+        requests = reader.requests(asked)
+        inputs = [{name: value for name, value in row.items() if name not in hidden} for row in requests]
         key = [part for part in (options.key or "").split(",") if part]
         schema = ws.schemas.get(name=name.partition("@")[0])
         found = skew(ws.data.table(name), requests_frame(inputs), key=key, schema=schema and schema.schema)

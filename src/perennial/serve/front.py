@@ -1,0 +1,468 @@
+"""A front: one of the processes that answer clients. `python -m perennial.serve.front CONFIG LISTENER CHANNEL`.
+
+It loads what the parent says, accepts on the parent's socket, asks models, and writes its own segments. It runs no code
+of a user's. It ends when the parent says so, or is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import uvloop
+
+from perennial import __version__
+from perennial.clock import Clock, SystemClock
+from perennial.errors import NotFound, PerennialError, StoreError, Unavailable
+from perennial.models.guards.fitted import ARRAYS, FACTS, Fitted, read_fitted
+from perennial.models.package import files_in
+from perennial.models.signature import Signature
+from perennial.serve.accepting import BOARD, Acceptor
+from perennial.serve.app import App
+from perennial.serve.asked import Asked
+from perennial.serve.counters import Counters
+from perennial.serve.engine import Engine
+from perennial.serve.forwarding import address_of, forward
+from perennial.serve.frames import Fed, encode
+from perennial.serve.http import Connections, Limits
+from perennial.serve.inline import EXAMPLES, InlineModel
+from perennial.serve.journal import Journal
+from perennial.serve.line import Line
+from perennial.serve.orders import (
+    Break,
+    Channel,
+    Config,
+    Drain,
+    Explain,
+    Forget,
+    Forgot,
+    Gather,
+    Gathered,
+    Hangs,
+    Listens,
+    Load,
+    Loaded,
+    Outcomes,
+    Report,
+    Routes,
+    Tell,
+    ToFront,
+    Told,
+    Up,
+    to_front,
+)
+from perennial.serve.parts import Part
+from perennial.serve.privacy import Privacy, workspace_secret
+from perennial.serve.protocols.models import Counts, ModelState, ServerState
+from perennial.serve.protocols.protocol import HttpRequest, Reply
+from perennial.serve.route import Model, Route, intake_of
+from perennial.serve.shadowing import Shadowing
+from perennial.serve.spec import EndpointSpec, key_of
+from perennial.store.clockfile import open_clock
+from perennial.store.files import LocalFiles
+
+if TYPE_CHECKING:
+    from perennial.serve.protocols.grpc_service import GrpcServer
+
+__all__ = ["Front", "main"]
+
+EXPLAINER_S = 0.02  # how soon it is seen that the explainer is there
+SYNC_S = 0.5  # how much a power cut may cost
+OUTCOMES_S = 0.05  # how soon the parent hears of calls that failed
+LATEST = 20  # calls of a model that it hears of
+GRACE_S = 25.0  # for requests in flight at the end, so that all is over within 30 s
+
+log = logging.getLogger("perennial.serve")
+
+
+class Front:
+    """The state of this process: what it has loaded, how endpoints answer, what was counted."""
+
+    def __init__(self, config: Config, listener: socket.socket, channel: socket.socket, clock: Clock) -> None:
+        self.config = config
+        self.number = config.front
+        self.serving = config.serving
+        self.fronts = config.fronts
+        self.timeout_s = config.timeout_s
+        self.is_ready = False
+        self.problem = ""
+        self.routes: dict[str, Route] = {}
+        self.counters = Counters()
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._told: Routes | None = None
+        self._models: dict[str, Model] = {}
+        self._asked: dict[int, Callable[[bytes, bytes], None]] = {}
+        self._count = 0
+        self._outcomes: dict[str, deque[bool]] = {}
+        self._failing: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._disk = ThreadPoolExecutor(1, "disk")
+        self._ending = asyncio.Event()
+        journal = Journal(
+            Path(config.serving) / "segments", LocalFiles(), clock, front=config.front, fronts=config.fronts
+        )
+        self._journal = journal
+        self.engine = Engine(journal, clock, self.counters)
+        self.engine.on_outcome = self._note_outcome
+        self._shadowing = Shadowing(
+            journal,
+            self.engine,
+            self.counters,
+            timeout_s=config.timeout_s,
+            route=self.routes.get,
+            is_gone=self._is_gone,
+        )
+        self.engine.on_debt = self._shadowing.owe
+        app = App(self)
+        limits = Limits(config.max_body_bytes, app.refuse)
+        self._clients = Connections(app.handle, limits)
+        self._siblings = Connections(
+            lambda request, connection, ticket: app.handle(request, connection, ticket, is_forwarded=True), limits
+        )
+        private = Path(config.private)
+        self._acceptor = Acceptor(listener, private / BOARD, config.front, self._clients)
+        self._parent = Channel(to_front, self._obey, self.end)
+        self._channel = channel
+        self._private = private
+
+    async def run(self) -> None:
+        """Answer until the parent says that it is over."""
+        address = address_of(self._private, self.number)
+        with contextlib.suppress(FileNotFoundError):
+            LocalFiles().remove(address)
+        siblings = await self._loop.create_unix_server(self._siblings.make, str(address))
+        self._clients.begin()
+        self._siblings.begin()
+        await self._loop.create_unix_connection(lambda: self._parent, sock=self._channel)
+        self._parent.send(Up(os.getpid()))
+        grpc = await self._listen_for_grpc()
+        following = [self._loop.create_task(self._sync()), self._loop.create_task(self._tell_outcomes())]
+        await self._ending.wait()
+        if grpc is not None:
+            await grpc.stop(GRACE_S)
+        await self._finish()
+        for task in following:
+            task.cancel()
+        siblings.close()
+
+    async def _listen_for_grpc(self) -> GrpcServer | None:
+        if not self.config.grpc:
+            return None
+        from perennial.serve.calls import Calls
+        from perennial.serve.protocols.grpc_service import GrpcServer
+
+        server = GrpcServer(Calls(self), self.config.grpc, max_bytes=self.config.max_body_bytes)
+        await server.start()
+        return server
+
+    def end(self) -> None:
+        """Answer what was asked, then end."""
+        self.is_ready = False
+        self._ending.set()
+
+    async def _finish(self) -> None:
+        self._acceptor.end()
+        self._clients.drain()
+        self._siblings.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                while self.engine.pending or self._clients.busy or self._siblings.busy:  # noqa: ASYNC110 - once
+                    await asyncio.sleep(0.005)
+        # Nobody asks any more: what comes now is refused with the connection, and not begun.
+        self._clients.finish()
+        self._siblings.finish()
+        self._shadowing.end()
+        for model in self._models.values():
+            if isinstance(model, Line):
+                model.close()
+        await asyncio.sleep(0)  # what was written to the clients goes out
+        with contextlib.suppress(StoreError):
+            await self._loop.run_in_executor(self._disk, self._journal.writer.close)
+        self._clients.close()
+        self._siblings.close()
+        self._report(0)
+
+    # what the parent says
+
+    def _obey(self, order: ToFront) -> None:
+        if isinstance(order, Load):
+            self._start(self._load(order))
+        elif isinstance(order, Listens):
+            self._start(self._reach(order))
+        elif isinstance(order, Routes):
+            self._route(order)
+        elif isinstance(order, Forget):
+            for name in order.packages:
+                self._start(self._forget(name))
+        elif isinstance(order, Break):
+            model = self._models.get(order.package)
+            if model is not None:
+                model.is_broken, model.probes = order.is_broken, order.probes
+        elif isinstance(order, Tell):
+            self._report(order.number)
+        elif isinstance(order, Gathered):
+            told = self._asked.pop(order.number, None)
+            if told is not None:
+                told(order.status, order.metrics)
+        else:
+            assert isinstance(order, Drain)
+            self.end()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _load(self, order: Load) -> None:
+        try:
+            # In a thread: others are answered meanwhile.
+            model = await self._loop.run_in_executor(None, InlineModel, order.package, Path(order.folder))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is why this version is not served
+            told = error.what if isinstance(error, PerennialError) else str(error)
+            self._parent.send(Loaded(order.package, f"it does not load: {type(error).__name__}: {told}"[:500]))
+        else:
+            self._models[order.package] = model
+            self._parent.send(Loaded(order.package))
+
+    async def _reach(self, order: Listens) -> None:
+        name = order.package
+        fitted, examples = None, []
+        if order.folder:
+            try:
+                fitted, examples = await self._loop.run_in_executor(None, _known_of, Path(order.folder))
+            except PerennialError as error:
+                self._parent.send(Loaded(name, str(error)))
+                return
+        self._models[name] = Line(
+            name, order.address, order.name, lambda pid: self._parent.send(Hangs(name, pid)),
+            hang_s=self.timeout_s, fitted=fitted, examples=examples,
+        )  # fmt: skip
+        self._parent.send(Loaded(name))
+
+    async def _forget(self, name: str) -> None:
+        model = self._models.pop(name, None)
+        if isinstance(model, Line):
+            await model.stop()
+        self._outcomes.pop(name, None)
+        self._parent.send(Forgot(name))
+
+    def _route(self, told: Routes) -> None:
+        routes: dict[str, Route] = {}
+        for spec in told.endpoints:
+            known = self.routes.get(spec.name)
+            models = {arm: self._models[key_of(found)] for arm, found in spec.arms().items()}
+            if known is not None and known.spec == spec and known.models == models:
+                routes[spec.name] = known
+            else:
+                routes[spec.name] = self._made(spec, models, known)
+        self.routes.clear()
+        self.routes.update(routes)
+        self._told = told
+        self.is_ready = told.ready and not self._ending.is_set()
+        self.problem = told.problem
+        self._shadowing.go_on()
+        if not self._ending.is_set():
+            self._acceptor.begin()
+
+    def _made(self, spec: EndpointSpec, models: dict[str, Model], known: Route | None) -> Route:
+        signature = msgspec.convert(spec.signature, Signature)
+        intake = intake_of(spec, signature, max_rows=self.config.max_rows)
+        privacy = None
+        if spec.capture:
+            secret = workspace_secret(Path(self.config.serving), LocalFiles())
+            privacy = Privacy(intake.names, spec.capture, key=signature.key, secret=secret)
+        return Route(spec, intake, models, privacy=privacy, tally=known.tally if known is not None else None)
+
+    # what the app asks
+
+    def route(self, endpoint: str) -> Route:
+        route = self.routes.get(endpoint)
+        if route is not None:
+            if route.spec.stopped:
+                raise Unavailable(
+                    f"endpoint {endpoint!r} was stopped: {route.spec.stopped}", remedy="ask who runs this service"
+                )
+            return route
+        told = self._told
+        if told is not None and endpoint in told.known:
+            problem = told.problems.get(endpoint, "its model is being loaded")
+            raise Unavailable(f"endpoint {endpoint!r} is not ready: {problem}", remedy="try again in a moment")
+        if told is not None and told.problem and not told.known:
+            raise Unavailable(told.problem)
+        known = ", ".join(sorted(self.routes)) or "none yet"
+        raise NotFound(f"there is no endpoint {endpoint!r}", remedy=f"endpoints here: {known}")
+
+    def gather(self, told: Callable[[bytes, bytes], None]) -> None:
+        self._count += 1
+        self._asked[self._count] = told
+        self._parent.send(Gather(self._count))
+
+    def forward(self, front: int, request: HttpRequest, told: Callable[[Reply | PerennialError], None]) -> None:
+        self._start(forward(address_of(self._private, front), request, self.timeout_s + 1.0, told))
+
+    def explain(
+        self, route: Route, asked: Asked, timeout_s: float, told: Callable[[Told | PerennialError], None]
+    ) -> None:
+        self._start(self._explained(route, asked, timeout_s, told))
+
+    async def _explained(
+        self, route: Route, asked: Asked, timeout_s: float, told: Callable[[Told | PerennialError], None]
+    ) -> None:
+        package = route.keys[route.arm("live") or "live"]
+        name = f"{package}#explain"
+        began = time.monotonic()
+        if name not in self._models:
+            self._parent.send(Explain(package))
+            while name not in self._models:  # the explainer is started with the first question
+                if time.monotonic() - began > timeout_s:
+                    told(Unavailable("the explainer is being started", remedy="try again in a moment"))
+                    return
+                await asyncio.sleep(EXPLAINER_S)
+        model = self._models[name]
+        assert isinstance(model, Line)
+        waiter: asyncio.Future[Part] = self._loop.create_future()
+        part = Part(asked, "live", lambda part: None if waiter.done() else waiter.set_result(part))
+        model.ask(part, max(0.0, timeout_s - (time.monotonic() - began)))
+        settled = await waiter
+        if settled.told is not None:
+            told(settled.told)
+        else:
+            failure = settled.failure
+            told(failure if isinstance(failure, PerennialError) else Unavailable(str(failure)))
+
+    def feed(self, frames: list[Fed]) -> None:
+        at = self._clock.now()
+        payloads = [encode(msgspec.structs.replace(frame, at=at)) for frame in frames]
+        try:
+            self._journal.writer.append_many(payloads)
+        except StoreError as error:
+            raise Unavailable(error.what, remedy=error.remedy) from error
+
+    def told(self) -> ServerState:
+        models = tuple(_model_state(route) for route in self.routes.values())
+        return ServerState(version=__version__, is_ready=self.is_ready, models=models)
+
+    # what the parent hears
+
+    def _note_outcome(self, package: str, is_well: bool) -> None:
+        known = self._outcomes.get(package)
+        if known is None:
+            known = self._outcomes[package] = deque(maxlen=LATEST)
+        known.append(is_well)
+        if not is_well:
+            self._failing.add(package)
+
+    async def _tell_outcomes(self) -> None:
+        while True:
+            await asyncio.sleep(OUTCOMES_S)
+            for name, model in self._models.items():
+                if model.is_broken and self._outcomes.get(name):
+                    self._failing.add(name)
+            for name in list(self._failing):
+                went = self._outcomes.get(name)
+                if went:
+                    self._parent.send(Outcomes(name, list(went)))
+                    # Once more when all is well again, so that the parent hears of that, too.
+                    if all(went):
+                        self._failing.discard(name)
+                    went.clear()
+
+    async def _sync(self) -> None:
+        seen = 0
+        while True:
+            await asyncio.sleep(SYNC_S)
+            writer = self._journal.writer
+            if writer.stored != seen:
+                seen = writer.stored
+                try:
+                    await self._loop.run_in_executor(self._disk, writer.sync)
+                except OSError as error:  # said until the end: a flush that failed once is not believed again
+                    self.engine.problem = f"answers may not survive a power cut: {error}"
+                    log.error("%s", self.engine.problem)
+                self._report(0)
+            self._shadowing.go_on()  # what could not be answered or written then may be now
+
+    def _report(self, number: int) -> None:
+        writer = self._journal.writer
+        self._acceptor.note()
+        counts, latencies = self.counters.told()
+        counts.append(("connections", (), float(len(self._clients.open))))
+        self._parent.send(
+            Report(
+                number, writer.issued, writer.stored, writer.dropped, self._shadowing.count, self.engine.problem,
+                counts, latencies,
+            )
+        )  # fmt: skip
+
+    def _is_gone(self, endpoint: str, version: int) -> bool:
+        """Whether this version has left the endpoint for good."""
+        told = self._told
+        if told is None or told.revision < 0:
+            return False
+        if endpoint not in told.known:
+            return True
+        route = self.routes.get(endpoint)
+        return route is not None and version not in route.versions.values()
+
+
+def _model_state(route: Route) -> ModelState:
+    tally = route.tally
+    versions = dict.fromkeys(str(route.versions[arm]) for arm in ("live", "canary", "fallback") if arm in route.models)
+    return ModelState(
+        name=route.name, versions=tuple(versions), state="UNAVAILABLE" if route.spec.stopped else "READY",
+        reason=route.spec.stopped, signature=route.intake.signature,
+        counts=Counts(
+            successes=tally.successes, success_ns=tally.success_ns, failures=tally.failures,
+            failure_ns=tally.failure_ns, rows=tally.rows, batches=tally.successes, last_ms=tally.last_ms,
+        ),
+    )  # fmt: skip
+
+
+def _known_of(folder: Path) -> tuple[Fitted | None, list[dict[str, Any]]]:
+    """What guards learned, and some golden rows, of a package whose model lives in a worker."""
+    files = files_in(folder, (FACTS, ARRAYS, "golden.json"))
+    return read_fitted(files), json.loads(files["golden.json"])["records"][:EXAMPLES]
+
+
+def main(arguments: list[str]) -> int:
+    told, listening, descriptor = arguments
+    config = msgspec.json.decode(told, type=Config)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when it is over
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    listener = socket.socket(fileno=int(listening))
+    channel = socket.socket(fileno=int(descriptor))
+    clock: Clock = open_clock(Path(config.clock)) if Path(config.clock).exists() else SystemClock()
+
+    async def run() -> None:
+        await Front(config, listener, channel, clock).run()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+    return 0
+
+
+def _die_with_parent() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,21 @@
+"""Where a model may live: in the fronts themselves, or in a worker of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from perennial.models.package import Settings, compilation_in
+
+__all__ = ["can_be_inline"]
+
+
+def can_be_inline(folder: Path) -> bool:
+    """Whether the model in this checked-out package answers without anything of a user's, neither features nor a
+    pickle: its compiled form was proven, and that is a graph of numbers. Looks at the package's records alone."""
+    compiled = compilation_in(folder)
+    if compiled is None or compiled.form is None or compiled.main is None:
+        return False
+    code = msgspec.json.decode((folder / "model.json").read_bytes(), type=Settings).code
+    return code is None or code.features is None

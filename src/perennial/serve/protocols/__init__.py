@@ -1,0 +1,1 @@
+"""The wire formats of the prediction service, one file each."""
