@@ -57,12 +57,9 @@ def measure(report: Report, folder: Path, *, quick: bool) -> None:
         Figure("`model.predict` alone, OpenMP's own choice of threads", pooled["bare_us"], "us"),
     )
     report.add(
-        "memory of one model's worker (PSS)",
-        Figure("Perennial", [memory["perennial.serve.worker"]], "MB"),
+        "memory of the processes that answer (PSS)",
+        *(Figure(name, [used], "MB") for name, used in memory.items() if name.startswith("perennial.serve")),
         aim="220 MB",
-    )
-    report.add(
-        "memory of the service without its workers (PSS)", Figure("Perennial", [memory["perennial.serve"]], "MB")
     )
 
 

@@ -255,6 +255,9 @@ class Front:
         self._parent.send(Loaded(name))
 
     async def _forget(self, name: str) -> None:
+        explainer = self._models.pop(f"{name}#explain", None)
+        if isinstance(explainer, Line):
+            explainer.close()
         model = self._models.pop(name, None)
         if isinstance(model, Line):
             await model.stop()
@@ -402,6 +405,8 @@ class Front:
         self._acceptor.note()
         counts, latencies = self.counters.told()
         counts.append(("connections", (), float(len(self._clients.open))))
+        if self._clients.refused:
+            counts.append(("refused_total", ("", "connections"), float(self._clients.refused)))
         self._parent.send(
             Report(
                 number, writer.issued, writer.stored, writer.dropped, self._shadowing.count, self.engine.problem,

@@ -8,7 +8,6 @@ missing values; unknown columns are refused, and so are absent ones and names th
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from msgspec import Meta
 from perennial.errors import Invalid
 from perennial.models.signature import Field, Signature
 from perennial.serve.asked import Asked, Values
+from perennial.serve.protocols.json_values import strictly
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +28,6 @@ __all__ = ["MAX_ROWS", "Intake"]
 
 MAX_ROWS = 10_000  # RELIABILITY 9: rows per predict call; the setting max_predict_rows overrides it
 MAX_TEXT = 1024 * 1024  # RELIABILITY 9: length of one string
-MAX_DEPTH = 64  # RELIABILITY 9: of JSON
 _INT64 = Meta(ge=-(2**63), le=2**63 - 1)
 _TYPES: dict[str, Any] = {
     "float64": float,
@@ -114,13 +113,13 @@ class Intake:
         if (records is None) == (found.columns is None):
             raise Invalid('the body needs either "records" or "columns"', remedy=_REMEDY)
         if records is None:
-            _refuse_twice(body)
+            strictly(body, _REMEDY)
             return self._of_struct(found.columns)
         rows = list(map(msgspec.structs.astuple, records))
         # Names that come twice hide behind the last one. Each name and text has two quotes, so their number tells,
         # unless something unusual (an escape, a null text) is there as well: then it is looked for.
         if body.count(b'"') != self._quotes(rows) or b"\\" in body:
-            _refuse_twice(body)
+            strictly(body, _REMEDY)
             if b"\\u" in body:
                 self._refuse_half_letters(rows)
         return Asked(self.names, rows if self._is_plain else self._texts(rows))
@@ -130,7 +129,7 @@ class Intake:
 
     def _decode_leniently(self, body: bytes) -> Asked:
         # Python clients write a bare NaN, which JSON does not have; only they pay for the slower parser.
-        parsed = _parse(body)
+        parsed = strictly(body, _REMEDY)
         if not isinstance(parsed, dict):
             raise Invalid("the body is no object", remedy=_REMEDY)
         given = cast("dict[str, object]", parsed)
@@ -380,57 +379,6 @@ def _is_finite(value: Any) -> bool:
 
 def _is_half(text: str) -> bool:
     return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
-def _refuse_twice(body: bytes) -> None:
-    _parse(body)
-
-
-def _parse(body: bytes) -> object:
-    """Any JSON, with NaN as null-to-be; refuses names that come twice.
-
-    Raises:
-        Invalid: It is no JSON, too deep, or a name comes twice in one object.
-    """
-    if _depth(body) > MAX_DEPTH:
-        raise Invalid(f"the body is nested deeper than {MAX_DEPTH} levels", remedy=_REMEDY)
-    try:
-        return json.loads(body.decode(), parse_constant=_constant, parse_int=_whole, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise Invalid(f"the body is not JSON: {error}", remedy=_REMEDY) from None
-
-
-def _depth(body: bytes) -> int:
-    deepest = depth = 0
-    for letter in re.finditer(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', body):
-        sign = letter[0]
-        if sign in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif sign in b"]}":
-            depth -= 1
-    return deepest
-
-
-def _constant(word: str) -> float:
-    if word != "NaN":
-        raise ValueError(f"{word} is not a JSON number")
-    return float("nan")
-
-
-def _whole(digits: str) -> int | float:
-    return int(digits) if len(digits) <= 400 else float(digits)  # longer ones are refused as out of range
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise Invalid(f"the name {name!r} comes twice in one object", where=name, remedy="send it once")
-            seen.add(name)
-    return made
 
 
 def _without_nan(value: object) -> object:

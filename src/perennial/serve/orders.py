@@ -62,7 +62,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float
     private: str
     grpc: str = ""
-    access_log: float = 0.0
 
 
 # from the parent

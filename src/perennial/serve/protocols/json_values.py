@@ -14,7 +14,7 @@ import msgspec
 
 from perennial.errors import Invalid
 
-__all__ = ["MAX_DEPTH", "parse"]
+__all__ = ["MAX_DEPTH", "parse", "strictly"]
 
 MAX_DEPTH = 64  # RELIABILITY 9
 _LONG = 400  # digits; a number with more is beyond every type
@@ -30,10 +30,10 @@ def parse(body: bytes, remedy: str) -> object:
     try:
         value: object = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _strictly(body, remedy)
+        return strictly(body, remedy)
     # Each name is followed by a colon, so as many colons as names means that no name came twice. Colons in texts make
     # it look as if: then the strict parser tells.
-    return value if body.count(b":") == _names(value, 0) else _strictly(body, remedy)
+    return value if body.count(b":") == _names(value, 0) else strictly(body, remedy)
 
 
 def _names(value: object, depth: int) -> int:
@@ -50,7 +50,8 @@ def _names(value: object, depth: int) -> int:
     return 0
 
 
-def _strictly(body: bytes, remedy: str) -> object:
+def strictly(body: bytes, remedy: str) -> object:
+    """As `parse`, by the strict parser alone, which finds names that come twice."""
     if _depth(body) > MAX_DEPTH:
         raise Invalid(f"the body is nested deeper than {MAX_DEPTH} levels", remedy=remedy)
     try:
