@@ -50,8 +50,14 @@ def live_through_kills(folder: Path, *options: str, kills: int, seed: int, withi
                 for child in [*psutil.Process(demo.pid).children(recursive=True), psutil.Process(demo.pid)]:
                     child.kill()
     log.close()
-    assert demo.returncode == 0, f"killed {killed} (seed {seed}): {folder.with_suffix('.log').read_text()[-3000:]}"
+    assert demo.returncode == 0, f"killed {killed} (seed {seed}): {said(folder)}"
     return killed
+
+
+def said(folder: Path) -> str:
+    """The last words of the demo and of every process of its tree."""
+    logs = [folder.with_suffix(".log"), *sorted((folder / ".perennial" / "logs").glob("*.log"))]
+    return "\n".join(f"== {log.name}\n{log.read_text(errors='replace')[-2000:]}" for log in logs)
 
 
 def chosen(demo: int, draw: random.Random) -> str | None:

@@ -74,6 +74,21 @@ def test_a_killed_child_comes_back_and_the_new_process_is_told(tmp_path: Path) -
     until(lambda: (tmp_path / "one.log").exists())
 
 
+def test_a_child_that_is_killed_while_a_later_one_starts_comes_back_for_it(tmp_path: Path) -> None:
+    told: list[Mapping[str, int]] = []
+
+    def needs_another_one(pid: int) -> bool:
+        if len(told) == 2:
+            os.kill(told[0]["one"], signal.SIGKILL)
+        return len(told) > 2 and psutil.pid_exists(told[-1]["one"])
+
+    children = [child("one", STEADY), child("two", STEADY, needs_another_one)]
+    with running(Tree(children, tmp_path, told.append)):
+        assert [pids.keys() for pids in told] == [{"one"}, {"one", "two"}, {"one", "two"}]
+        assert told[1]["one"] != told[2]["one"]
+        assert told[1]["two"] == told[2]["two"]
+
+
 def test_a_child_that_keeps_ending_is_started_with_growing_pauses(tmp_path: Path) -> None:
     starts: list[float] = []
     tree = Tree([child("one", "")], tmp_path, lambda pids: starts.append(time.monotonic()))

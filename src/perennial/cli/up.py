@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from perennial.cli.output import common, emit, progress
+from perennial.cli.output import common, emit, explain, progress
+from perennial.errors import PerennialError
 
 __all__ = ["arguments", "run"]
 
@@ -40,8 +42,12 @@ def run(options: argparse.Namespace) -> int:
 
     def announce(up: Up) -> None:
         waiting.__exit__(None, None, None)
-        told = _told(folder.root, up)
-        emit(options, told, _lines(told))
+        try:
+            told = _told(folder.root, up)
+            with suppress(BrokenPipeError):  # whoever reads this has seen enough; that is no reason to end
+                emit(options, told, _lines(told))
+        except PerennialError as error:  # the owner has just been killed: it comes back, and so does this on request
+            explain(error, as_json=options.json)
 
     waiting = progress("starting")
     waiting.__enter__()

@@ -58,6 +58,7 @@ class Tree:
         self._changed = changed
         self._running: dict[str, _Running] = {}
         self._news: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()  # a signal handler may put
+        self._due: dict[str, tuple[float, float]] = {}  # when to start it anew, and the pause after that
         self._stopping = threading.Event()
 
     def start(self, *, patience_s: float = 0.0) -> None:
@@ -88,23 +89,8 @@ class Tree:
 
     def watch(self) -> None:
         """Start anew whatever ends, until `stop` is called."""
-        due: dict[str, tuple[float, float]] = {}
         while not self._stopping.is_set():
-            wait = min((at - time.monotonic() for at, _ in due.values()), default=3600.0)
-            try:
-                name, pid = self._news.get(timeout=max(wait, 0.0))
-            except queue.Empty:
-                pass
-            else:
-                held = self._running.get(name)
-                if held is not None and held.process.pid == pid:
-                    steady = time.monotonic() - held.since > STEADY_S
-                    pause = 0.0 if steady else held.pause_s
-                    due[name] = (time.monotonic() + pause, min(max(pause * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S))
-            now = time.monotonic()
-            for child in self._children:
-                if child.name in due and due[child.name][0] <= now and not self._stopping.is_set():
-                    self._start(child, due.pop(child.name)[1])
+            self._tend(3600.0)
 
     def stop(self) -> None:
         """Ask `watch` to return; may be called by a signal handler."""
@@ -125,6 +111,24 @@ class Tree:
             if process.stdin is not None:
                 process.stdin.close()
         self._running.clear()
+
+    def _tend(self, wait_s: float, *, but: Child | None = None) -> None:
+        """Hear of one child that ended, or wait so long; start what is due. `but` is started by who waits for it."""
+        soonest = min((at - time.monotonic() for at, _ in self._due.values()), default=wait_s)
+        try:
+            name, pid = self._news.get(timeout=max(min(soonest, wait_s), 0.0))
+        except queue.Empty:
+            pass
+        else:
+            held = self._running.get(name)
+            if held is not None and held.process.pid == pid and held.child is not but:
+                steady = time.monotonic() - held.since > STEADY_S
+                pause = 0.0 if steady else held.pause_s
+                self._due[name] = (time.monotonic() + pause, min(max(pause * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S))
+        now = time.monotonic()
+        for child in self._children:
+            if child.name in self._due and self._due[child.name][0] <= now and not self._stopping.is_set():
+                self._start(child, self._due.pop(child.name)[1])
 
     def _start(self, child: Child, pause_s: float) -> None:
         log = self._logs / f"{child.name}.log"
@@ -162,7 +166,7 @@ class Tree:
                 raise Failure(
                     f"{child.name} was not ready within {child.ready_within_s:.0f} s", where=str(self._log_of(child))
                 )
-            time.sleep(0.02)
+            self._tend(0.02, but=child)  # the others may be killed meanwhile, and this one may need them
         if process.poll() is not None and not self._stopping.is_set():
             kind = ConfigError if process.returncode == 2 else Failure
             raise kind(f"{child.name} ended at once: {self._last_words(child)}", where=str(self._log_of(child)))

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPConnection, HTTPException
@@ -31,7 +32,7 @@ AFTERMATH_S = 15.0  # the children of a killed predecessor notice its end and le
 
 
 def run(folder: WorkspaceFolder, settings: Settings, *, announce: Callable[[Up], None]) -> None:
-    """Run the process tree until SIGINT or SIGTERM; `announce` is called once, when everything is ready.
+    """Run the process tree until SIGINT or SIGTERM; `announce` is called once, when everything is ready, in a thread.
 
     Raises:
         Conflict: Another one runs on this workspace, or somebody else owns it.
@@ -65,7 +66,9 @@ def run(folder: WorkspaceFolder, settings: Settings, *, announce: Callable[[Up],
             try:
                 tree.start(patience_s=AFTERMATH_S if left else 0.0)
                 if not tree.is_stopping:
-                    announce(Up(pid=os.getpid(), address=address, serving=serving))
+                    up = Up(pid=os.getpid(), address=address, serving=serving)
+                    # Beside the watch: it may ask the owner, which comes back only while somebody watches.
+                    threading.Thread(target=announce, args=(up,), name="announce", daemon=True).start()
                 tree.watch()
             finally:
                 tree.end()
