@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from perennial.stats import CategoryBins, NumericBins, OutOfRange, bins_from_dict
+from perennial.stats import CategoryBins, LengthMismatch, NumericBins, OutOfRange, bins_from_dict
 
 numbers = hnp.arrays(np.float64, st.integers(0, 60), elements=st.floats(allow_nan=True, allow_infinity=True))
 texts = st.lists(st.one_of(st.none(), st.sampled_from(["a", "b", "c", ""]), st.text(max_size=3)), max_size=60)
@@ -121,3 +121,24 @@ def test_a_category_that_is_no_text_is_refused() -> None:
 def test_a_damaged_record_is_refused(record: dict) -> None:
     with pytest.raises(OutOfRange):
         bins_from_dict(record)
+
+
+@given(reference=numbers, values=numbers)
+def test_places_are_those_of_the_counts(reference: np.ndarray, values: np.ndarray) -> None:
+    bins = NumericBins.from_reference(reference, n_bins=4)
+    assert np.bincount(bins.places(values), minlength=bins.n_bins).tolist() == bins.count(values).tolist()
+
+
+@given(reference=texts, values=texts)
+def test_distinct_values_with_their_counts_count_like_the_rows(
+    reference: list[str | None], values: list[str | None]
+) -> None:
+    bins = CategoryBins.from_reference(reference, top=2)
+    distinct = list(dict.fromkeys(values))
+    counts = [values.count(value) for value in distinct]
+    assert bins.count_distinct(distinct, counts).tolist() == bins.count(values).tolist()
+
+
+def test_distinct_values_need_a_count_each() -> None:
+    with pytest.raises(LengthMismatch):
+        CategoryBins(("a",)).count_distinct(["a", "b"], [1])

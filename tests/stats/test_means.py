@@ -123,3 +123,17 @@ def test_wrong_input_is_refused() -> None:
         asymptotic_rho(1000, alpha=0.9)
     with pytest.raises(OutOfRange):
         asymptotic_half_width(-1.0, 100, tuned_for=100)
+
+
+def test_one_look_at_all_rows_covers_as_often_and_is_mostly_narrower_than_any_time() -> None:
+    draw = np.random.default_rng(11)
+    missed, narrower = 0, 0
+    for _ in range(300):
+        values = draw.beta(0.3, 3.0, 400)
+        one, ever = betting_interval(values, alpha=0.1, is_final=True), betting_interval(values, alpha=0.1)
+        missed += not one.low <= 0.3 / 3.3 <= one.high
+        narrower += one.high - one.low < ever.high - ever.low
+    assert missed <= 300 * 0.1
+    assert narrower > 240
+    assert not one.anytime
+    assert ever.anytime

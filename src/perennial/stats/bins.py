@@ -16,7 +16,7 @@ from typing import ClassVar, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from perennial.stats.arrays import Counts, Floats, vector
+from perennial.stats.arrays import Counts, Floats, Ints, same_length, vector
 from perennial.stats.errors import OutOfRange
 from perennial.stats.results import Json
 
@@ -122,6 +122,20 @@ class NumericBins:
         totals[-1] = present
         return np.append(np.diff(totals), missing).astype(np.int64)
 
+    def places(self, values: ArrayLike) -> Ints:
+        """The bin of each value, in the order of `count`, shape (m,).
+
+        >>> NumericBins.from_reference([1, 2, 3, 4], n_bins=2).places([0, 1, 2, 3, 9, float("nan")])
+        array([0, 1, 1, 2, 3, 4])
+        """
+        array = vector(values, "values")
+        if self.low is None:
+            return np.isnan(array).astype(np.int64)
+        edges = np.array([math.nextafter(self.low, -math.inf), *self.uppers])
+        found: Ints = np.searchsorted(edges, array, side="left").astype(np.int64)
+        found[np.isnan(array)] = self.n_bins - 1
+        return found
+
     def as_dict(self) -> dict[str, Json]:
         """Plain JSON values; `bins_from_dict` reads them back without loss."""
         return {"kind": self.kind, "low": self.low, "uppers": list(self.uppers)}
@@ -181,6 +195,30 @@ class CategoryBins:
         array([2, 1, 1, 1])
         """
         named, missing = _tally(values)
+        return self._of_tally(named, missing)
+
+    def count_distinct(self, values: Sequence[str | None], counts: ArrayLike) -> Counts:
+        """Count a column of which the distinct values are known, and how often each occurs.
+
+        What a dictionary-encoded column holds already: a million rows then cost as much as their distinct values.
+
+        Args:
+            values: Distinct texts; None is missing.
+            counts: Rows of each, same length.
+
+        Raises:
+            LengthMismatch: The two differ in length.
+
+        >>> CategoryBins(("b", "a")).count_distinct(["a", "b", "z", None], [1, 2, 1, 1])
+        array([2, 1, 1, 1])
+        """
+        rows: Counts = np.asarray(counts, dtype=np.int64)
+        same_length("counts", rows, len(values))
+        named = dict(zip(values, rows.tolist(), strict=True))
+        missing = named.pop(None, 0)
+        return self._of_tally(cast(dict[str, int], named), missing)
+
+    def _of_tally(self, named: Mapping[str, int], missing: int) -> Counts:
         counts = [named.get(name, 0) for name in self.categories]
         other = sum(named.values()) - sum(counts)
         return np.array([*counts, other, missing], dtype=np.int64)

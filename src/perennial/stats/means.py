@@ -111,7 +111,7 @@ def empirical_bernstein_sequence(values: ArrayLike, *, alpha: float = 0.05) -> B
     return Band(np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0))
 
 
-def betting_interval(values: ArrayLike, *, alpha: float = 0.05) -> Interval:
+def betting_interval(values: ArrayLike, *, alpha: float = 0.05, is_final: bool = False) -> Interval:
     """Interval for the mean of values in [0, 1] from hedged betting; may be recomputed at any time while rows arrive.
 
     Holds every m with max(prod(1 + a_i (x_i - m)), prod(1 - b_i (x_i - m)))/2 < 1/alpha, where a_i = min(l_i, 1/(2m)),
@@ -122,12 +122,14 @@ def betting_interval(values: ArrayLike, *, alpha: float = 0.05) -> Interval:
     Args:
         values: shape (n,), in [0, 1], in order of arrival.
         alpha: Probability of ever missing the mean, at most.
+        is_final: Nobody looks before all rows are there: l_i then has n in place of i ln(1 + i), which makes the
+            interval narrower, by a quarter at some thousand rows; it holds only for this one look.
 
     Raises:
         OutOfRange: A value is outside [0, 1].
         NothingToCount: There is no value.
 
-    Source: Waudby-Smith & Ramdas (2024), JRSS B 86, 1-27, theorem 3.
+    Source: Waudby-Smith & Ramdas (2024), JRSS B 86, 1-27, theorem 3; for one look, their section 4.
 
     >>> interval = betting_interval([float(i % 5 == 0) for i in range(1000)])
     >>> round(interval.low, 3), round(interval.high, 3)
@@ -135,7 +137,7 @@ def betting_interval(values: ArrayLike, *, alpha: float = 0.05) -> Interval:
     """
     x = _some_unit_values(values)
     check_open_unit("alpha", alpha)
-    stakes, _ = _stakes(x, alpha)
+    stakes, _ = _stakes(x, alpha, is_final=is_final)
     limit = math.log(2.0 / alpha)
 
     def is_too_low(m: float) -> bool:
@@ -155,11 +157,11 @@ def betting_interval(values: ArrayLike, *, alpha: float = 0.05) -> Interval:
         level=1.0 - alpha,
         n=len(x),
         method="hedged betting",
-        anytime=True,
+        anytime=not is_final,
     )
 
 
-def upper_bound(values: ArrayLike, *, level: float = 0.975) -> Interval:
+def upper_bound(values: ArrayLike, *, level: float = 0.975, is_final: bool = False) -> Interval:
     """Upper confidence bound of the mean of values in [0, 1]; `high`, plus a tolerance, is the mu0 of an e-detector.
 
     Clopper-Pearson if all values are 0 or 1, hedged betting otherwise. `low` is 0: the bound is one-sided.
@@ -167,6 +169,7 @@ def upper_bound(values: ArrayLike, *, level: float = 0.975) -> Interval:
     Args:
         values: Reference values, shape (n,), in [0, 1]; rows the model was not trained on.
         level: Probability that the mean is at most `high`.
+        is_final: See `betting_interval`.
 
     Raises:
         OutOfRange: A value is outside [0, 1].
@@ -183,7 +186,7 @@ def upper_bound(values: ArrayLike, *, level: float = 0.975) -> Interval:
     if bool(np.all((x == 0.0) | (x == 1.0))):
         both = clopper_pearson(int(x.sum()), len(x), alpha=alpha)
     else:
-        both = betting_interval(x, alpha=alpha)
+        both = betting_interval(x, alpha=alpha, is_final=is_final)
     return Interval(
         low=0.0, high=both.high, estimate=both.estimate, level=level, n=both.n, method=both.method, anytime=both.anytime
     )
@@ -260,14 +263,15 @@ def _some_unit_values(values: ArrayLike) -> Floats:
     return x
 
 
-def _stakes(x: Floats, alpha: float) -> tuple[Floats, Floats]:
+def _stakes(x: Floats, alpha: float, *, is_final: bool = False) -> tuple[Floats, Floats]:
     """Uncapped stakes and the running mean before each value; both use earlier values only."""
     t = np.arange(1, len(x) + 1)
     mean = (0.5 + np.cumsum(x)) / (t + 1)
     variance = (0.25 + np.cumsum((x - mean) ** 2)) / (t + 1)
     earlier_mean: Floats = np.concatenate(([0.5], mean[:-1]))
     earlier_variance: Floats = np.concatenate(([0.25], variance[:-1]))
-    stakes: Floats = np.sqrt(2.0 * math.log(2.0 / alpha) / (earlier_variance * t * np.log1p(t)))
+    spread: Floats = np.asarray(np.full(len(x), len(x)) if is_final else t * np.log1p(t), dtype=np.float64)
+    stakes: Floats = np.sqrt(2.0 * math.log(2.0 / alpha) / (earlier_variance * spread))
     return stakes, earlier_mean
 
 

@@ -52,9 +52,7 @@ def smooth_shares(counts: ArrayLike) -> Floats:
     >>> smooth_shares([0, 4]).tolist()
     [0.1, 0.9]
     """
-    array = _counts(counts, "counts")
-    smoothed = array + 0.5
-    return smoothed / smoothed.sum()
+    return _smoothed(_counts(counts, "counts"))
 
 
 def psi(reference: ArrayLike, current: ArrayLike) -> float:
@@ -80,7 +78,7 @@ def psi(reference: ArrayLike, current: ArrayLike) -> float:
     both: Mask = (p > 0.0) & (q > 0.0)
     if bool(np.any((p > 0.0) != (q > 0.0))):
         return math.inf
-    return float(np.sum((q[both] - p[both]) * np.log(q[both] / p[both])))
+    return _psi(p[both], q[both])
 
 
 def l_infinity(reference: ArrayLike, current: ArrayLike) -> float:
@@ -89,8 +87,7 @@ def l_infinity(reference: ArrayLike, current: ArrayLike) -> float:
     >>> round(l_infinity([0.5, 0.5], [0.6, 0.4]), 7)
     0.1
     """
-    p, q = _shares(reference, current)
-    return float(np.max(np.abs(q - p)))
+    return _l_infinity(*_shares(reference, current))
 
 
 def js_distance(reference: ArrayLike, current: ArrayLike) -> float:
@@ -103,10 +100,7 @@ def js_distance(reference: ArrayLike, current: ArrayLike) -> float:
     >>> round(js_distance([0.5, 0.5], [0.6, 0.4]), 7)
     0.0854351
     """
-    p, q = _shares(reference, current)
-    middle = (p + q) / 2.0
-    divergence = (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2.0
-    return math.sqrt(max(0.0, divergence) / math.log(2.0))
+    return _js_distance(*_shares(reference, current))
 
 
 def hellinger(reference: ArrayLike, current: ArrayLike) -> float:
@@ -117,8 +111,7 @@ def hellinger(reference: ArrayLike, current: ArrayLike) -> float:
     >>> round(hellinger([0.5, 0.5], [0.6, 0.4]), 7)
     0.0711607
     """
-    p, q = _shares(reference, current)
-    return math.sqrt(float(np.sum((np.sqrt(p) - np.sqrt(q)) ** 2)) / 2.0)
+    return _hellinger(*_shares(reference, current))
 
 
 def noise_floor(n: int, m: int, bins: int) -> float:
@@ -153,17 +146,21 @@ def merge_sparse(
     >>> merge_sparse([50, 47, 2, 1], [52, 46, 1, 1])
     (array([50, 50]), array([52, 48]), 3)
     """
-    r, c = _paired_counts(reference_counts, current_counts)
+    r, c, pooled = _merged(*_paired_counts(reference_counts, current_counts), min_expected)
+    return r.astype(np.int64), c.astype(np.int64), pooled
+
+
+def _merged(r: Floats, c: Floats, min_expected: float) -> tuple[Floats, Floats, int]:
     used: Mask = (r + c) > 0
     r, c = r[used], c[used]
     thin = _thin(r, c, min_expected)
     if not thin.any():
-        return r.astype(np.int64), c.astype(np.int64), 0
+        return r, c, 0
     while True:
         pool_r, pool_c = float(r[thin].sum()), float(c[thin].sum())
         kept_r, kept_c = np.append(r[~thin], pool_r), np.append(c[~thin], pool_c)
         if thin.all() or not _thin(kept_r, kept_c, min_expected)[-1]:
-            return kept_r.astype(np.int64), kept_c.astype(np.int64), int(thin.sum())
+            return kept_r, kept_c, int(thin.sum())
         smallest = int(np.argmin(np.where(thin, np.inf, r + c)))
         thin[smallest] = True
 
@@ -225,23 +222,23 @@ def tolerance_test(
     if n == 0 or m == 0:
         return _undecided(f"a window is empty ({n} reference rows, {m} current rows)", n, m, params, {})
 
-    used: Mask = (r + c) > 0
     pooled = 0
-    r, c = r[used], c[used]
     if merge:
-        merged_r, merged_c, pooled = merge_sparse(r, c, min_expected=min_expected)
-        r, c = merged_r.astype(np.float64), merged_c.astype(np.float64)
+        r, c, pooled = _merged(r, c, min_expected)
+    else:
+        used: Mask = (r + c) > 0
+        r, c = r[used], c[used]
     bins = len(r)
-    p, q = smooth_shares(r), smooth_shares(c)
-    value = psi(p, q)
+    p, q = _smoothed(r), _smoothed(c)
+    value = _psi(p, q)
     floor = noise_floor(n, m, bins)
     details: dict[str, Json] = {
         "psi": value,
         "noise_floor": floor,
         "excess": value - floor,
-        "l_infinity": l_infinity(p, q),
-        "js_distance": js_distance(p, q),
-        "hellinger": hellinger(p, q),
+        "l_infinity": _l_infinity(p, q),
+        "js_distance": _js_distance(p, q),
+        "hellinger": _hellinger(p, q),
         "bins": bins,
         "bins_pooled": pooled,
     }
@@ -305,7 +302,7 @@ def _counts(values: ArrayLike, name: str) -> Floats:
     array = vector(values, name)
     if array.size == 0:
         raise NothingToCount(name)
-    if not bool(np.all((array >= 0.0) & np.isfinite(array))):
+    if not (float(array.min()) >= 0.0 and math.isfinite(float(array.max()))):  # false for NaN as well
         raise OutOfRange(name, "negative or not finite", "rows per bin, 0 or more")
     return array
 
@@ -326,6 +323,33 @@ def _shares(reference: ArrayLike, current: ArrayLike) -> tuple[Floats, Floats]:
     return p, q
 
 
+# The formulas themselves, on arrays that were checked: a test needs all of them for every column of every window.
+
+
+def _smoothed(counts: Floats) -> Floats:
+    smoothed = counts + 0.5
+    return smoothed / smoothed.sum()
+
+
+def _psi(p: Floats, q: Floats) -> float:
+    return float((q - p) @ np.log(q / p))
+
+
+def _l_infinity(p: Floats, q: Floats) -> float:
+    return float(np.abs(q - p).max())
+
+
+def _js_distance(p: Floats, q: Floats) -> float:
+    middle = (p + q) / 2.0
+    divergence = (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2.0
+    return math.sqrt(max(0.0, divergence) / math.log(2.0))
+
+
+def _hellinger(p: Floats, q: Floats) -> float:
+    apart = np.sqrt(p) - np.sqrt(q)
+    return math.sqrt(float(apart @ apart) / 2.0)
+
+
 def _relative_entropy(p: Floats, q: Floats) -> float:
     used: Mask = p > 0.0
-    return float(np.sum(p[used] * np.log(p[used] / q[used])))
+    return float(p[used] @ np.log(p[used] / q[used]))

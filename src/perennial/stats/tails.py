@@ -16,7 +16,9 @@ from perennial.stats.errors import OutOfRange
 
 __all__ = [
     "beta_quantile",
+    "binomial_above",
     "binomial_below",
+    "kolmogorov_tail",
     "log_beta",
     "log_normal_tail",
     "noncentral_chi2_sf",
@@ -58,6 +60,9 @@ def noncentral_chi2_sf(x: float, df: float, nc: float) -> float:
         return 1.0
     if nc == 0.0:
         return float(special.gammaincc(df / 2.0, x / 2.0))
+    body = 1.0 - float(special.chndtr(x, df, nc))
+    if body > 1e-3:  # there it keeps twelve digits, at a twentieth of the time
+        return min(1.0, body)
     # The largest term sits near nc/2 in the body and near sqrt(nc*x)/2 in the upper tail.
     rate = nc / 2.0
     centre = max(rate, math.sqrt(nc * x) / 2.0)
@@ -96,6 +101,24 @@ def student_above(value: float, df: float) -> float:
 def binomial_below(successes: int, trials: int, prob: float) -> float:
     """Probability of at most `successes` in `trials`."""
     return float(special.bdtr(successes, trials, prob))
+
+
+def kolmogorov_tail(value: float) -> float:
+    """Probability that a Brownian bridge ever is further from 0 than `value`: the law of KS D / sqrt(1/n + 1/m).
+
+    >>> round(kolmogorov_tail(1.3581), 4)
+    0.05
+    """
+    return float(special.kolmogorov(value))
+
+
+def binomial_above(successes: int, trials: int, prob: float) -> float:
+    """Probability of at least `successes` in `trials`, with its digits far into the tail.
+
+    >>> round(binomial_above(10, 10, 0.5) * 1024, 9)
+    1.0
+    """
+    return float(special.bdtrc(successes - 1, trials, prob)) if successes > 0 else 1.0
 
 
 def log_normal_tail(z: float) -> float:
