@@ -76,7 +76,7 @@ lock: .venv/.base
 	$(COMPILE) $(ARGS) --output-file requirements/mlflow-newest.txt requirements/mlflow-newest.in
 	$(COMPILE) $(ARGS) --output-file requirements/client-oip.txt requirements/client-oip.in
 	$(COMPILE) $(ARGS) --output-file requirements/client-kserve.txt requirements/client-kserve.in
-# What comes at the end of a list is kept where it fits: all toolkits have MLflow as R has it, alone, and R has what ours has.
+# What comes at the end of a list is kept where it fits: all toolkits have what R's list names as R has it, MLflow alone and ours.
 	cat requirements/dev.txt >>requirements/toolkit-r.txt
 	$(COMPILE) $(ARGS) --output-file requirements/toolkit-r.txt requirements/toolkit-r.in
 	for list in $(patsubst %,requirements/toolkit-%,$(filter-out pytorch r,$(ALL_TOOLKITS))); do \

@@ -18,7 +18,10 @@ CASES: Mapping[str, tuple[str, Callable[[Trial], list[Held]]]] = {
     "S06": ("a swap to a broken version", swaps.broken_versions),
     "S07": ("rollback", swaps.rollback),
     "S08": ("canary and shadow", swaps.split),
-    "S09": ("a worker dies with requests in flight", endings.dead_workers),
+    "S09": (
+        "a worker dies with requests in flight",
+        lambda trial: endings.dead_workers(trial) + endings.replaced_fronts(trial),
+    ),
     "S10": ("SIGTERM and restart", endings.terminated),
     "S11": ("slow clients", clients.slow),
     "S12": ("giant and lying payloads", clients.lying),

@@ -18,9 +18,14 @@ from reliability.known import CRASH
 from reliability.overload import capacity
 from reliability.trial import Held, Trial, ms
 
-__all__ = ["cold_start", "dead_workers", "terminated"]
+__all__ = ["cold_start", "deaths", "terminated"]
 
 WORKER = "perennial.serve.worker"
+
+
+def deaths(trial: Trial) -> list[Held]:
+    """Of workers, and of fronts."""
+    return dead_workers(trial) + replaced_fronts(trial)
 
 
 def dead_workers(trial: Trial) -> list[Held]:
@@ -173,6 +178,53 @@ def terminated(trial: Trial) -> list[Held]:
         Held("every answer is captured", f"{captured:,} captured of {answered:,} answered", captured == answered),
         Held("the next start answers", f"{gaps[0]:.1f} s from its start to the first answer", None),
     ]
+
+
+def replaced_fronts(trial: Trial) -> list[Held]:
+    """Front after front is killed under an open load and replaced: its own connections are cut off, no others."""
+    workspace = trial.workspace()
+    workspace.desire(trial.endpoint(live=trial.linear(workspace, 1)))
+    rounds, clients, rate = 5 if trial.short else 50, 8, 200.0
+    took = list[float]()
+    with trial.start(workspace, "--fronts", "2") as running:
+        load = trial.opened(trial.load(running), rate, 30.0 + rounds * 20.0, clients=clients)
+        with Asking(load) as asking:
+            asking.begun()
+            for turn in range(rounds):
+                known = [process.pid for process in until(lambda: _fronts(running, 2), "both fronts", 30.0)]
+                began = time.perf_counter()
+                os.kill(known[turn % 2], signal.SIGKILL)
+                until(lambda known=known: _others(running, known), "a new front", 30.0)
+                took.append(time.perf_counter() - began)
+                time.sleep(0.5)
+            told = asking.stop()
+    lost = told["failed"] + told["refused"]
+    answered = told["requests"] - lost
+    return [
+        Held(
+            f"{rounds} x one of two fronts killed under {rate:g}/s on {clients} connections: at most one request "
+            "of each is lost, none wrong",
+            f"{lost} lost of {told['requests']:,} {told['statuses']}, {told['wrong']} wrong; replaced in "
+            f"{sorted(took)[len(took) // 2]:.2f} s (longest {max(took):.2f} s)",
+            lost <= clients * rounds and told["wrong"] == 0,
+        ),
+        Held(
+            "every answer is captured",
+            f"{workspace.captured():,} captured of {answered:,} answered",
+            workspace.captured() >= answered,
+        ),
+    ]
+
+
+def _fronts(running: Any, count: int) -> list[Any]:
+    """The processes that answer clients, once there are so many."""
+    found = running.of("perennial.serve.front")
+    return found if len(found) == count else []
+
+
+def _others(running: Any, known: list[int]) -> bool:
+    pids = {process.pid for process in _fronts(running, len(known))}
+    return bool(pids - set(known)) and running.status().ready
 
 
 def _await_unready(host: str, port: int, told: threading.Event) -> None:

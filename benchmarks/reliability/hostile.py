@@ -1,9 +1,14 @@
-"""Requests that are wrong in one way or another, over every protocol; drawn from a seed, so each can be had again."""
+"""Requests that are wrong in one way or another, over every protocol; drawn from a seed, so each can be had again.
+
+Those over gRPC are `hostile_grpc`.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import random
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +48,32 @@ _RECORDS = [{"person": "p1", "x": 1.0}, {"person": "p2", "x": 2.5}]
 _TENSORS = {"inputs": [_tensor("person", "BYTES", ["p1", "p2"]), _tensor("x", "FP64", [1.0, 2.5])]}
 _SPLIT = {"dataframe_split": {"columns": ["person", "x"], "data": [["p1", 1.0], ["p2", 2.5]]}}
 _JSON = "application/json"
+_LABELS = {"labels": [{"id": "0" * 26, "label": 1.0}, {"entity": "p1", "label": 2.5}]}
+
+
+def _arrow() -> bytes:
+    """A stream of two rows."""
+    import pyarrow as pa
+    import pyarrow.ipc as ipc
+
+    table = pa.table({"person": ["p1", "p2"], "x": [1.0, 2.5]})
+    sink = io.BytesIO()
+    with ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def _binary() -> tuple[bytes, Mapping[str, str]]:
+    """Tensors whose raw bytes follow the JSON, and the header that says where."""
+    people = b"".join(struct.pack("<I", len(text)) + text for text in (b"p1", b"p2"))
+    numbers = struct.pack("<2d", 1.0, 2.5)
+    inputs = [
+        {"name": name, "shape": [2], "datatype": datatype, "parameters": {"binary_data_size": len(raw)}}
+        for name, datatype, raw in (("person", "BYTES", people), ("x", "FP64", numbers))
+    ]
+    head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+    return head + people + numbers, {"inference-header-content-length": str(len(head))}
+
 
 PROTOCOLS = (
     Protocol("plain, records", "/predict/wage", _JSON, {"records": _RECORDS}),
@@ -53,12 +84,16 @@ PROTOCOLS = (
     Protocol("invocations, split", "/invocations", _JSON, _SPLIT),
     Protocol("invocations, records", "/invocations", _JSON, {"dataframe_records": _RECORDS}),
     Protocol("invocations, inputs", "/invocations", _JSON, {"inputs": {"person": ["p1", "p2"], "x": [1.0, 2.5]}}),
+    Protocol("inference v2, binary", "/v2/models/wage/infer", "", body=_binary()[0], headers=_binary()[1]),
+    Protocol("Arrow", "/predict/wage", "application/vnd.apache.arrow.stream", body=_arrow()),
+    Protocol("feedback", "/feedback/wage", _JSON, _LABELS),
     Protocol("invocations, CSV", "/invocations", "text/csv", body=b"person,x\np1,1.0\np2,2.5\n"),
 )
 
 
 def raw(protocol: Protocol, body: bytes, kind: str | None = None, extra: str = "") -> bytes:
-    head = f"POST {protocol.path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind or protocol.kind}\r\n{extra}"
+    told = "".join(f"{name}: {value}\r\n" for name, value in (protocol.headers or {}).items() if name not in extra)
+    head = f"POST {protocol.path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind or protocol.kind}\r\n{told}{extra}"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
@@ -153,13 +188,12 @@ def _renamed(draw: random.Random, protocol: Protocol) -> Made:
 
 
 def _twice(draw: random.Random, protocol: Protocol) -> Made:
-    good = protocol.good().decode()
-    return "a key twice", good.replace("{", '{"x": 1, "x": 2, "records": 1, ', 1).encode(), False
+    return "a key twice", protocol.good().replace(b"{", b'{"x": 1, "x": 2, "records": 1, ', 1), False
 
 
 def _encoded(draw: random.Random, protocol: Protocol) -> Made:
     name = draw.choice(("utf-16", "utf-32", "utf-8-sig", "cp037"))
-    return f"in {name}", protocol.good().decode().encode(name), False
+    return f"in {name}", protocol.good().decode("latin-1").encode(name), False
 
 
 def _deep(draw: random.Random, protocol: Protocol) -> Made:
@@ -233,4 +267,5 @@ def generate(count: int, seed: int, protocols: tuple[Protocol, ...]) -> Iterator
         if protocol.document is None and maker in _OF_JSON:
             maker = _flipped
         what, body, sure = maker(draw, protocol)
+        sure = sure and protocol.path != "/feedback/wage"  # a label of another kind is refused when it is taken up
         yield Hostile(f"{protocol.name}: {what}", raw(protocol, body), sure)

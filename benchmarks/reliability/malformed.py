@@ -11,30 +11,41 @@ from dataclasses import dataclass, field
 from service import Running
 from traffic.wire import Connection, Response, response_in
 
+from reliability import hostile_grpc
 from reliability.hostile import PROTOCOLS, Hostile, generate
 from reliability.trial import Held, Trial
 
-__all__ = ["malformed", "violations"]
+__all__ = ["asked", "malformed", "violations"]
 
 SEED = 20_261_127
+TAKEN = (200, 202)
 WARM = 2_000  # requests before memory is first looked at
 
 
 def malformed(trial: Trial) -> list[Held]:
     """100,000 of them (3,000 in a short run), one after the other, then a good one."""
+    return asked(trial, 3_000 if trial.short else 100_000)
+
+
+def asked(trial: Trial, total: int) -> list[Held]:
+    """So many of them, a tenth over gRPC."""
     workspace = trial.workspace()
     workspace.desire(trial.endpoint(live=trial.linear(workspace, 1)))
-    count = 3_000 if trial.short else 100_000
-    with trial.start(workspace) as running:
+    over_grpc = total // 10
+    count = total - over_grpc
+    with trial.start(workspace, "--grpc-port", "0") as running:
         spoken = tuple(
             p for p in PROTOCOLS
-            if running.send("POST", p.path, p.good(), {"content-type": p.kind})[0] == 200
+            if running.send("POST", p.path, p.good(), {"content-type": p.kind, **(p.headers or {})})[0] in TAKEN
         )  # fmt: skip
+        address = running.status().grpc
+        hostile_grpc.ask(address, min(WARM, over_grpc), SEED - 1)
         _ask(running, generate(min(WARM, count), SEED - 1, spoken))
         before = running.memory()
         workers = sorted(process.pid for process in running.tree())
         began = time.perf_counter()
         seen = _ask(running, generate(count, SEED, spoken))
+        told, bad = hostile_grpc.ask(address, over_grpc, SEED)
         took = time.perf_counter() - began
         after = running.memory()
         same = sorted(process.pid for process in running.tree()) == workers
@@ -50,6 +61,11 @@ def malformed(trial: Trial) -> list[Held]:
             + (f"; such as {seen.bad[:3]}" if lost else "")
             + (f"; not spoken: {', '.join(missing)}" if missing else ""),
             not lost,
+        ),
+        Held(
+            f"{over_grpc:,} malformed calls over gRPC: none is told as a failure of ours",
+            f"{dict(sorted(told.items()))}" + (f"; such as {bad[:3]}" if bad else ""),
+            not bad,
         ),
         Held(
             "what is surely wrong is never answered with 200",
@@ -93,13 +109,14 @@ def _ask(running: Running, requests: Iterable[Hostile]) -> _Seen:
         seen.sure += hostile.is_surely_wrong
         if not isinstance(got, Response) or got.status >= 500:
             seen.bad.append(f"{hostile.what} -> {name}")
-        elif got.status == 200:
+        elif got.status in TAKEN:
             if hostile.is_surely_wrong:
                 seen.taken += 1
                 seen.taken_for.append(hostile.what)
         elif got.status >= 400:
             seen.refused += 1
-            seen.explained += b'"message"' in got.body or b'"error"' in got.body
+            said = b'"message"' in got.body or b'"error"' in got.body
+            seen.explained += said or (got.status == 415 and bool(got.body))  # MLflow's server says that in plain text
             seen.pointed += b'"where"' in got.body
         if not isinstance(got, Response) or got.closes:
             connection.close()

@@ -19,8 +19,10 @@ from perennial.errors import ConfigError
 __all__ = ["Settings", "read_settings", "without_password"]
 
 
-def _setting(default: object, unit: str, says: str) -> Any:
-    return field(default=default, metadata={"unit": unit, "says": says})
+def _setting(default: object, unit: str, says: str, *, secret: bool = False, choices: tuple[str, ...] = ()) -> Any:
+    """A secret comes from the environment alone, and is never shown."""
+    told = {"unit": unit, "says": says, "secret": secret, "choices": choices}
+    return field(default=default, metadata=told, repr=not secret)
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,47 @@ class Settings:
     max_spool_bytes: int = _setting(1024**3, "bytes", "logged by one run and not sent yet; what is beyond is dropped")
     keep_predictions_days: int = _setting(730, "days", "predictions, their labels and answers; 0 keeps them for ever")
     predict_timeout_s: float = _setting(30.0, "seconds", "time one prediction may take")
+    access_log: bool = _setting(False, "true or false", "whether the prediction service writes an access log")
+    access_log_share: float = _setting(0.01, "share", "of the answers that stand in it; what is refused or fails does")
+    otlp_endpoint: str = _setting("", "URL", "where traces of predictions go (OTLP over HTTP); empty is nowhere")
+    trace_share: float = _setting(0.01, "share", "of the requests without a trace of their own that are traced")
     worker_memory_bytes: int = _setting(0, "bytes", "memory of one process that holds a model; 0 is no limit")
     worker_network: bool = _setting(False, "true or false", "whether models that answer may reach the network")
     trusted_types: str = _setting("", "names", "types (module.Class, separated by commas) that model files may name")
     max_model_bytes: int = _setting(5 * 1024**3, "bytes", "files of one model that is brought in")
     explain_s: float = _setting(30.0, "seconds", "time that explaining a new model may take")
     job_timeout_s: float = _setting(3600.0, "seconds", "time one training job may take")
+    incident_quiet_days: float = _setting(7.0, "days", "without a finding, after which an incident closes by itself")
+    notify_severity: str = _setting(
+        "warn", "severity", "incidents below it are told to nobody", choices=("warn", "critical")
+    )
+    notify_email: str = _setting("", "addresses", "who gets an e-mail about incidents, separated by commas")
+    smtp_host: str = _setting("", "name", "the mail server")
+    smtp_port: int = _setting(587, "port", "of the mail server")
+    smtp_security: str = _setting(
+        "starttls", "way", "how mail is protected on its way there", choices=("starttls", "tls", "none")
+    )
+    smtp_user: str = _setting("", "name", "who logs in at the mail server; empty: nobody")
+    smtp_password: str = _setting("", "text", "of smtp_user", secret=True)
+    smtp_from: str = _setting("", "address", "the sender of mail")
+    webhook_url: str = _setting("", "URL", "where notices of incidents are posted to as JSON", secret=True)
+    webhook_secret: str = _setting("", "text", "with which these are signed", secret=True)
+    slack_webhook_url: str = _setting("", "URL", "an incoming webhook of Slack, or of a chat like it", secret=True)
+    outbound_allow: str = _setting(
+        "", "names", "names and networks that notices may reach although they are not public"
+    )
+    outbound_ca: str = _setting(
+        "", "path", "certificates of authorities that notices trust besides those of the system"
+    )
     origin: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def shown(self, name: str) -> Any:
+        """A setting as it may be shown: a secret is not, nor is the password in an address."""
+        value = getattr(self, name)
+        return ("***" if value else "") if name in _SECRETS else without_password(value)
+
+
+_SECRETS = frozenset(item.name for item in fields(Settings) if item.metadata.get("secret"))
 
 
 def without_password(value: Any) -> Any:
@@ -73,13 +109,54 @@ def read_settings(project: Path, environment: Mapping[str, str]) -> Settings:
                 where="pyproject.toml [tool.perennial]",
                 remedy=f"use one of {', '.join(sorted(known))}",
             )
+        if name in _SECRETS:
+            raise ConfigError(
+                f"{name} is a secret and does not belong into a file of the project",
+                where="pyproject.toml [tool.perennial]",
+                remedy=f"set PERENNIAL_{name.upper()} in the environment",
+            )
         values[name], origin[name] = _typed(name, value, known[name].default, "pyproject.toml"), "pyproject.toml"
     for name, item in known.items():
         variable = f"PERENNIAL_{name.upper()}"
         if variable in environment:
             values[name] = _typed(name, environment[variable], item.default, variable)
             origin[name] = variable
-    return Settings(**values, origin=MappingProxyType(origin))
+    settings = Settings(**values, origin=MappingProxyType(origin))
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    """What makes no sense is refused at start, not when the first notice is due."""
+    for item in fields(Settings):
+        choices: tuple[str, ...] = item.metadata.get("choices", ())
+        if choices and getattr(settings, item.name) not in choices:
+            raise ConfigError(
+                f"{item.name} cannot be {getattr(settings, item.name)!r}",
+                where=settings.origin.get(item.name, ""),
+                remedy=f"one of {', '.join(choices)}",
+            )
+    if not settings.incident_quiet_days > 0:
+        raise ConfigError(
+            f"incident_quiet_days cannot be {settings.incident_quiet_days:g}",
+            where=settings.origin.get("incident_quiet_days", ""),
+            remedy="a positive number of days, for example 7",
+        )
+    for name, needed in _NEEDED.items():
+        missing = [other for other in needed if not getattr(settings, other)]
+        if getattr(settings, name) and missing:
+            raise ConfigError(
+                f"{name} needs {' and '.join(missing)}",
+                where=settings.origin.get(name, ""),
+                remedy=f"set {', '.join(f'PERENNIAL_{other.upper()}' for other in missing)}",
+            )
+
+
+_NEEDED = {
+    "notify_email": ("smtp_host", "smtp_from"),
+    "smtp_user": ("smtp_password",),
+    "webhook_url": ("webhook_secret",),
+}
 
 
 def _from_file(path: Path) -> Mapping[str, object]:

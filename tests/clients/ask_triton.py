@@ -72,6 +72,7 @@ found["http refusals"] = {
     "shape": refused(lambda: client.infer("digits", [matrix(kinds, X[:, :63])])),
     "infinite": refused(lambda: client.infer("digits", [matrix(kinds, np.full((1, 64), np.inf))])),
     "load": refused(lambda: client.load_model("digits")),
+    "late": refused(lambda: client.infer("digits", [matrix(kinds, X)], timeout=1)),
 }
 found["stats"] = client.get_inference_statistics("digits")
 client.close()
@@ -96,6 +97,10 @@ keyed = [
     for _ in range(3)
 ]
 found["grpc keyed"] = [said.string_param for said in keyed]
+found["grpc stats"] = client.get_inference_statistics("digits", as_json=True)
+found["grpc index"] = client.get_model_repository_index(as_json=True)
+found["grpc refusals"]["load"] = refused(lambda: client.load_model("digits"))
+found["grpc refusals"]["late"] = refused(lambda: client.infer("digits", [matrix(kinds, X)], timeout=1))
 client.close()
 
 Path(out).write_text(json.dumps(found, default=str))

@@ -44,12 +44,21 @@ def test_tritonclient_over_http_and_grpc(served: Served) -> None:
     assert {model["name"]: model["state"] for model in found["index"]} == {"wage": "READY", "digits": "READY"}
 
     refusals = found["http refusals"]
+    assert refusals.pop("late")["status"] in {"503", "504"}  # a microsecond: nobody began with it, or was not done
     assert {name: told["status"] for name, told in refusals.items()} == {
         "model": "404", "version": "404", "shape": "400", "infinite": "400", "load": "409",
     }  # fmt: skip
     assert "inputs[0].shape" in refusals["shape"]["message"]
-    assert {name: told["status"] for name, told in found["grpc refusals"].items()} == {
+    refusals = found["grpc refusals"]
+    assert refusals.pop("late")["status"] in {"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"}
+    assert {name: told["status"] for name, told in refusals.items()} == {
         "model": "StatusCode.NOT_FOUND", "version": "StatusCode.NOT_FOUND", "shape": "StatusCode.INVALID_ARGUMENT",
+        "load": "StatusCode.ABORTED",
+    }  # fmt: skip
+    (counted,) = found["grpc stats"]["model_stats"]
+    assert (counted["name"], int(counted["inference_stats"]["success"]["count"]) > 0) == ("digits", True)
+    assert {model["name"]: model["state"] for model in found["grpc index"]["models"]} == {
+        "wage": "READY", "digits": "READY",
     }  # fmt: skip
 
 

@@ -274,7 +274,7 @@ def test_a_missing_value_is_filled_for_whoever_answers(
     assert [(flag["guard"], flag["column"]) for flag in filled["flags"]] == [("missing", "experience")]
     # Its answer breaks the rule, and the one before it breaks it, too: the chain ends, and the row says so.
     told = service.predict(holed, endpoint="rule")
-    assert told.status == 500
+    assert (told.status, told.headers["retry-after"]) == (503, "1")
     assert {flag.guard for frame in place.predicted() if frame.endpoint == "rule" for flag in frame.flags[0]} == {
         "missing", "output"
     }  # fmt: skip

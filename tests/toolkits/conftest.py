@@ -11,6 +11,7 @@ NEEDS = {
     "h2o": "h2o",
     "lightgbm": "lightgbm",
     "mlflow": "mlflow",
+    "otel": "opentelemetry",
     "pytorch": "torch",
     "r": "mlflow",
     "tensorflow": "tensorflow",

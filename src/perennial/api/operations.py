@@ -171,6 +171,7 @@ _TABLE = (
     Operation("model_versions.delete", "write", "model.removed", "Delete a version that a client registered."),
     Operation("endpoints.list", "read", "", "What each endpoint serves."),
     Operation("endpoints.get", "read", "", "What one endpoint serves."),
+    Operation("endpoints.running", "read", "", "What the prediction service runs of each endpoint."),
     Operation("endpoints.history", "read", "", "All rollouts of an endpoint."),
     Operation("endpoints.live_at", "read", "", "What was live at a moment, and who let it."),
     Operation("endpoints.start_rollout", "decide", "rollout.started", "Send an approved version on its way to live."),

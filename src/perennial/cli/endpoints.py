@@ -13,7 +13,8 @@ from perennial.errors import Invalid
 
 __all__ = ["arguments"]
 
-STATUS = {"name": "endpoint", "live": "live", "live_since": "since", "previous": "before", "under_way": "under way"}
+STATUS = {"name": "endpoint", "live": "live", "live_since": "since", "previous": "before", "under_way": "under way",
+          "answers": "answers"}  # fmt: skip
 HISTORY = {name: name for name in ("version", "against", "state", "started", "ended", "verdict")}
 
 
@@ -57,9 +58,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def status(options: argparse.Namespace) -> int:
     endpoints: list[dict[str, Any]] = _ask(options, "endpoints.list")
+    running: dict[str, dict[str, Any]] = _ask(options, "endpoints.running")
+    endpoints = [endpoint | {"running": running.get(endpoint["name"])} for endpoint in endpoints]
     rows = [
         endpoint
-        | {"live_since": moment(endpoint["live_since"])}
+        | {"live_since": moment(endpoint["live_since"]), "answers": _answers(endpoint)}
         | {"under_way": f"version {rollout['version']}, {rollout['state']}" if (rollout := endpoint["rollout"]) else ""}
         for endpoint in endpoints
     ]
@@ -157,6 +160,18 @@ def answer(options: argparse.Namespace) -> int:
     said = _ask(options, "predictions.answer", prediction_id=options.id, value=value, comment=options.comment)
     emit(options, said, [f"{said['id']} of {said['endpoint']}: {said['value']}, answered by {said['by']}"])
     return 0
+
+
+def _answers(endpoint: dict[str, Any]) -> str:
+    """Whether callers are answered, and by whom not."""
+    if endpoint["stopped"]:
+        return f"stopped: {endpoint['stopped']}"
+    running: dict[str, Any] = endpoint["running"] or {}
+    told = [f"{arm}: {'its worker keeps crashing' if state == 'crashing' else f'breaker {state}'}"
+            for arm, state in running.get("breakers", {}).items()]  # fmt: skip
+    if running.get("problem"):
+        told.append(str(running["problem"]))
+    return "; ".join(told) or "yes"
 
 
 def _captured(accounts: dict[str, Any], counts: Iterable[dict[str, Any]]) -> Iterable[str]:

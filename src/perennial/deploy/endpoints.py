@@ -21,7 +21,7 @@ from perennial.registry.records import aliases, versions
 from perennial.registry.test_sets import check_budget
 from perennial.registry.trust import is_trusted
 from perennial.registry.versions import no_package, point
-from perennial.serve.spec import Arm, EndpointSpec, Spec, read_spec
+from perennial.serve.spec import Arm, EndpointSpec, EndpointStatus, Spec, read_spec, read_status
 from perennial.store.files import LocalFiles
 from perennial.store.objects import ObjectStore
 from perennial.store.records import Records, Transaction
@@ -78,6 +78,7 @@ class Endpoints:
         self._records = records
         self._objects = objects
         self._spec_path = folder.spec
+        self._status_path = folder.serving_status
         self._publishing = threading.Lock()
 
     def list(self) -> list[Endpoint]:
@@ -96,6 +97,12 @@ class Endpoints:
         """All rollouts of an endpoint, oldest first."""
         query = sa.select(rollouts).where(rollouts.c.endpoint == name).order_by(rollouts.c.started, rollouts.c.version)
         return self._records.read(lambda connection: [_rollout(row) for row in connection.execute(query).mappings()])
+
+    def running(self) -> dict[str, EndpointStatus]:
+        """What the prediction service said last of each endpoint: versions, open breakers, problems. Empty before it
+        ever ran."""
+        status = read_status(self._status_path)
+        return {} if status is None else status.endpoints
 
     def live_at(self, *, name: str, at: int) -> LiveAt:
         """What was live at a moment (microseconds since 1970), since when, and who let it.

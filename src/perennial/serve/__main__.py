@@ -18,6 +18,7 @@ import socket
 import sys
 import threading
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -31,6 +32,7 @@ from perennial.serve.fleet import FrontProcess
 from perennial.serve.orders import Config
 from perennial.serve.parent import Parent
 from perennial.serve.spec import read_status
+from perennial.serve.tracing import check_installed
 from perennial.store.files import LocalFiles
 from perennial.store.scratch import scratch_folder, scratch_of_user
 
@@ -57,10 +59,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--worker-network", action="store_true", help="let models reach the network")
     parser.add_argument("--worker-memory-bytes", type=int, default=default.worker_memory_bytes, help="0: no limit")
     parser.add_argument("--trusted-types", default=default.trusted_types, help="types that model files may name")
+    parser.add_argument("--access-log", action="store_true", help="write serving/access/*.jsonl")
+    parser.add_argument("--access-log-share", type=_share, default=default.access_log_share, help="of the answers")
+    parser.add_argument("--otlp-endpoint", default=default.otlp_endpoint, help="where traces go; empty is nowhere")
+    parser.add_argument("--trace-share", type=_share, default=default.trace_share, help="of the requests without one")
     parser.add_argument("--die-with-parent", action="store_true", help="end when standard input ends")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
+        if options.otlp_endpoint:
+            check_installed()
         with _alone(options.workspace):
             sock = _listen(options.host, options.port)
             grpc = None if options.grpc_port is None else _reserve(options.host, options.grpc_port)
@@ -136,14 +144,21 @@ async def _serve(options: argparse.Namespace, sock: socket.socket, grpc: socket.
                         types=types_in(options.trusted_types)),
             private=private, grpc=listening,
         )  # fmt: skip
-        for number in range(options.fronts):
+        large = max(1, options.fronts // 2)
+        for number in range(options.fronts + large):
             config = Config(
                 front=number, fronts=options.fronts, serving=str(options.workspace / "serving"),
                 clock=str(options.workspace / "clock"), max_body_bytes=options.max_body_bytes,
                 max_rows=options.max_rows, timeout_s=options.timeout_s, private=str(private),
-                grpc=listening,
+                grpc=listening if number < options.fronts else "", large=large,
+                access_share=options.access_log_share if options.access_log else None,
+                otlp_endpoint=options.otlp_endpoint, trace_share=options.trace_share,
             )  # fmt: skip
-            parent.add(FrontProcess(config, sock, parent.heard, parent.began))
+            start = partial(FrontProcess, config, sock, parent.heard, parent.began)
+            if config.is_large:
+                parent.prepare(number, start)
+            else:
+                parent.add(start())
         loop = asyncio.get_running_loop()
         ending = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -166,6 +181,13 @@ def _await_parent(loop: asyncio.AbstractEventLoop, ending: asyncio.Event) -> Non
         pass
     with contextlib.suppress(RuntimeError):  # the loop is closed: it ends already
         loop.call_soon_threadsafe(ending.set)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return value
 
 
 def cores() -> int:

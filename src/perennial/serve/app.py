@@ -35,6 +35,7 @@ from perennial.serve.counters import Counters
 from perennial.serve.engine import Engine
 from perennial.serve.feedback import feedback_of
 from perennial.serve.feeding import answer_path, read_answer
+from perennial.serve.forwarding import LARGE_BYTES
 from perennial.serve.frames import Fed
 from perennial.serve.http import Connection
 from perennial.serve.job import Wanted
@@ -46,12 +47,14 @@ from perennial.serve.protocols.models import tell as tell_of_models
 from perennial.serve.protocols.plain import Plain
 from perennial.serve.protocols.protocol import HttpRequest, Reply, Unsupported, WireFormat
 from perennial.serve.route import Route
+from perennial.serve.watching import Seen, Watch
 
-__all__ = ["App", "State"]
+__all__ = ["App", "State", "status_of"]
 
 log = logging.getLogger("perennial.serve")
 
 ARROW = b"application/vnd.apache.arrow.stream"
+FOR_GRPC = b"x-perennial-grpc"  # of a request that another front hands on: it came by gRPC
 MAX_EXPLAINED = 100  # rows of one request
 MAX_KEY = 250  # characters of an Idempotency-Key
 PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
@@ -83,6 +86,7 @@ class State(Protocol):
     problem: str
     serving: str
     routes: dict[str, Route]
+    watch: Watch | None
 
     def route(self, endpoint: str) -> Route:
         """How an endpoint answers; NotFound or Unavailable says why it does not."""
@@ -94,6 +98,14 @@ class State(Protocol):
 
     def forward(self, front: int, request: HttpRequest, told: Callable[[Reply | PerennialError], None]) -> None:
         """Let another front answer this."""
+        ...
+
+    def hand_over(self, request: HttpRequest, told: Callable[[Reply | PerennialError], None]) -> None:
+        """Let a front answer this that is there for large requests.
+
+        Raises:
+            Unavailable: Too many of them wait.
+        """
         ...
 
     def explain(
@@ -125,11 +137,13 @@ class App:
 
     def handle(self, request: HttpRequest, connection: Connection, ticket: int, *, is_forwarded: bool = False) -> None:
         """Answer `request` on `connection`; now, or when it is known."""
-        call = _Call(request, connection, ticket, self._plain, is_forwarded=is_forwarded)
+        call = _Call(request, connection, ticket, self._plain, self._state.watch, is_forwarded=is_forwarded)
         try:
             check_origin(request.headers)
             path = request.path
-            if path.startswith("/predict/"):
+            if len(request.body) > LARGE_BYTES and not is_forwarded and request.method == "POST":
+                self._state.hand_over(request, call.relay)
+            elif path.startswith("/predict/"):
                 if request.headers.get(b"content-type", b"").startswith(ARROW):
                     call.wire = self._wire("arrow")
                 query = parse_qs(request.query, max_num_fields=16) if request.query else {}
@@ -150,9 +164,9 @@ class App:
                 self._tell(call)
         except PerennialError as error:
             if call.endpoint:
-                code = str(_status(error))
+                code = str(status_of(error))
                 self._state.counters.add("requests_total", (call.endpoint, call.wire.name, code))
-            call.reply(_refusal(call.wire, error))
+            call.refuse(error)
         except Exception:  # noqa: BLE001 - the boundary of a request: a fault of ours is told as such, and logged
             call.fail()
 
@@ -200,7 +214,15 @@ class App:
         headers = request.headers
         key = headers.get(b"idempotency-key")
         asked = wire.decode(request, route.intake)
-        wanted = Wanted(wire.name, self._timeout_s(headers), started=started)
+        timeout_s = self._timeout_s(headers)
+        if request.timeout_s is not None and request.timeout_s < timeout_s:
+            timeout_s = request.timeout_s
+        wanted = Wanted(wire.name, timeout_s, started=started, tells_rows=wire.tells_rows)
+        if call.is_forwarded and FOR_GRPC in headers:
+            wanted.source, wanted.tells_rows = "grpc", False
+        if call.watch is not None:
+            wanted.decoded = time.perf_counter()
+            call.wanted = wanted
         if version is not None:
             wanted.arm = route.arm_of(version)
         if key is not None:
@@ -214,8 +236,10 @@ class App:
         def done(outcome: Answer | PerennialError) -> None:
             try:
                 if isinstance(outcome, PerennialError):
-                    reply = _refusal(wire, outcome)
-                elif outcome.status != 200:
+                    call.refuse(outcome)
+                    return
+                call.answer = outcome
+                if outcome.status != 200:
                     reply = wire.refuse(outcome.status, _CODES[outcome.status], outcome.message, "", outcome.id)
                 else:
                     reply = wire.encode(outcome, request, route.intake)
@@ -252,7 +276,7 @@ class App:
 
         def told(outcome: Told | PerennialError) -> None:
             if isinstance(outcome, PerennialError):
-                call.reply(_refusal(call.wire, outcome))
+                call.refuse(outcome)
                 return
             errors = outcome.errors or [None] * len(outcome.values)
             rows = [{"error": why} if why else row for row, why in zip(outcome.values, errors, strict=True)]
@@ -345,30 +369,64 @@ class App:
 class _Call:
     """A request that is to be answered once, in the words of its protocol."""
 
-    __slots__ = ("_connection", "_ticket", "endpoint", "is_forwarded", "request", "wire")
+    __slots__ = (
+        "_connection", "_request_id", "_started", "_ticket", "answer", "endpoint", "is_forwarded", "request", "wanted",
+        "watch", "wire",
+    )  # fmt: skip
 
     def __init__(
-        self, request: HttpRequest, connection: Connection, ticket: int, wire: WireFormat, *, is_forwarded: bool
-    ) -> None:
+        self, request: HttpRequest, connection: Connection, ticket: int, wire: WireFormat, watch: Watch | None, *,
+        is_forwarded: bool,
+    ) -> None:  # fmt: skip
         self.request = request
         self.wire = wire
         self.is_forwarded = is_forwarded
         self.endpoint = ""
+        self.watch = watch
+        self.wanted: Wanted | None = None
+        self.answer: Answer | None = None
         self._connection = connection
         self._ticket = ticket
+        self._request_id = ""
+        self._started = time.perf_counter() if watch is not None else 0.0
 
     def reply(self, reply: Reply) -> None:
         self._connection.reply(self._ticket, reply, is_head=self.request.method == "HEAD")
+        if self.watch is not None:
+            self.watch(self._seen(reply.status))
+
+    def _seen(self, status: int) -> Seen:
+        wanted, answer, headers = self.wanted, self.answer, self.request.headers
+        seen = Seen(
+            self.wire.name if wanted is None else wanted.source, self.endpoint, status, self._request_id,
+            started=self._started, ended=time.perf_counter(),
+            traceparent=headers.get(b"traceparent", b"").decode("latin-1"),
+            tracestate=headers.get(b"tracestate", b"").decode("latin-1"),
+        )  # fmt: skip
+        if wanted is not None:
+            seen = seen._replace(decoded=wanted.decoded, answered=wanted.answered, written=wanted.written)
+        if answer is not None:
+            seen = seen._replace(request_id=answer.id, versions=tuple(set(answer.versions)), rows=answer.rows)
+        return seen
+
+    def refuse(self, error: PerennialError) -> None:
+        """Tell what prevents an answer."""
+        self._request_id = urandom(8).hex()
+        self.reply(self.wire.refuse(status_of(error), error.code, str(error), error.where, self._request_id))
 
     def fail(self) -> None:
         """Tell of a fault of ours; called where the exception is handled."""
-        request_id = urandom(8).hex()
-        log.exception("request %s failed", request_id)  # noqa: LOG004
-        self.reply(_fault(self.wire, request_id))
+        self._request_id = urandom(8).hex()
+        log.exception("request %s failed", self._request_id)  # noqa: LOG004
+        self.reply(_fault(self.wire, self._request_id))
 
     def relay(self, told: Reply | PerennialError) -> None:
-        """What another front said."""
-        self.reply(_refusal(self.wire, told) if isinstance(told, PerennialError) else told)
+        """What another front said, which has seen the request."""
+        if isinstance(told, PerennialError):
+            self.refuse(told)
+            return
+        self.watch = None
+        self.reply(told)
 
 
 def _arrow() -> WireFormat:
@@ -405,10 +463,6 @@ def _expect(request: HttpRequest, method: str) -> None:
         raise _Method(f"{request.path} takes {method}, not {request.method}", remedy=f"use {method}")
 
 
-def _refusal(wire: WireFormat, error: PerennialError) -> Reply:
-    return wire.refuse(_status(error), error.code, str(error), error.where, urandom(8).hex())
-
-
 def _fault(wire: WireFormat, request_id: str) -> Reply:
     failure = Failure("the prediction service failed", remedy="look for the request id in its log")
     return wire.refuse(500, failure.code, str(failure), "", request_id)
@@ -420,7 +474,8 @@ def _key(value: bytes) -> str:
     return value.decode("latin-1")
 
 
-def _status(error: PerennialError) -> int:
+def status_of(error: PerennialError) -> int:
+    """As HTTP says it."""
     if isinstance(error, _Method):
         return 405
     if isinstance(error, Unsupported):

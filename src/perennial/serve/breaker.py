@@ -12,7 +12,7 @@ class Breaker:
     """The state of one version: closed (it is asked), open (others are), half-open (a few calls are tried).
 
     Opens when at least `share` of the latest `calls` failed; after `open_s` so many `probes` are tried, and it closes
-    when all of them are well. Times are monotonic.
+    when all of them are well; `tried` were so far. Times are monotonic.
     """
 
     def __init__(self, *, share: float = 0.5, calls: int = 20, open_s: float = 30.0, probes: int = 5) -> None:
@@ -22,7 +22,12 @@ class Breaker:
         self._open_s = open_s
         self._went: deque[bool] = deque(maxlen=calls)
         self._until = 0.0
-        self._tried = 0
+        self.tried = 0
+
+    @property
+    def left(self) -> int:
+        """Calls that are still to be tried while it is half-open."""
+        return max(0, self.probes - self.tried)
 
     def heard(self, went: Sequence[bool], now: float) -> bool:
         """Take in how calls went, oldest first; whether the state changed."""
@@ -32,8 +37,8 @@ class Breaker:
                 if not is_well:
                     self._open(now)
                 else:
-                    self._tried += 1
-                    if self._tried >= self.probes:
+                    self.tried += 1
+                    if self.tried >= self.probes:
                         self.state = "closed"
                         self._went.clear()
             elif self.state == "closed":
@@ -53,5 +58,5 @@ class Breaker:
         if self.state != "open" or now < self._until:
             return False
         self.state = "half-open"
-        self._tried = 0
+        self.tried = 0
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import msgspec
 
 from perennial.errors import Invalid, PerennialError, Unavailable
 from perennial.serve.answer import Answer, Flag
+from perennial.serve.app import status_of
 from perennial.serve.asked import Asked
 from perennial.serve.frames import moment_of
 from perennial.serve.intake import Intake
@@ -18,6 +20,7 @@ from perennial.serve.job import Wanted
 from perennial.serve.journal import share_of
 from perennial.serve.protocols.models import ServerState
 from perennial.serve.protocols.protocol import HttpRequest, Reply
+from perennial.serve.watching import Seen
 
 if TYPE_CHECKING:
     from perennial.serve.front import Front
@@ -44,15 +47,36 @@ class Calls:
         key: str,
         timeout_s: float | None,
         source: str,
+        trace: tuple[str, str] = ("", ""),
     ) -> tuple[Answer, Intake]:
         """See `grpc_service.Predictor`."""
+        watch = self._front.watch
+        wanted = Wanted(source, self._front.timeout_s if timeout_s is None else min(timeout_s, self._front.timeout_s))
+        if watch is None:
+            return await self._predict(endpoint, version, asked_maker, key, wanted, trace)
+        # What another front is in charge of, it has seen; but for what was refused here.
+        is_mine = not key or share_of(key, self._front.fronts) == self._front.number
+        try:
+            answer, intake = await self._predict(endpoint, version, asked_maker, key, wanted, trace)
+        except PerennialError as error:
+            if is_mine or not wanted.decoded:
+                watch(_seen(endpoint, wanted, trace, status_of(error)))
+            raise
+        if is_mine:
+            watch(_seen(endpoint, wanted, trace, answer.status, answer))
+        return answer, intake
+
+    async def _predict(
+        self, endpoint: str, version: str | None, asked_maker: Callable[[Intake], Asked], key: str, wanted: Wanted,
+        trace: tuple[str, str],
+    ) -> tuple[Answer, Intake]:  # fmt: skip
         front = self._front
         route = front.route(endpoint)
         if not front.engine.admits(route):
             front.counters.add("refused_total", (route.name, "overload"))
             raise Unavailable(f"{endpoint} has too many requests waiting", remedy="try again in a moment")
         asked = asked_maker(route.intake)
-        wanted = Wanted(source, front.timeout_s if timeout_s is None else min(timeout_s, front.timeout_s))
+        wanted.decoded = time.perf_counter()
         if version is not None:
             wanted.arm = route.arm_of(version)
         if key:
@@ -60,7 +84,7 @@ class Calls:
             body = _encode({"columns": dict(zip(asked.names, map(list, zip(*asked.rows(), strict=True)), strict=True))})
             wanted.digest = blake2b(body, digest_size=16).hexdigest()
             if share_of(key, front.fronts) != front.number:
-                return await self._elsewhere(route, version, body, key, wanted.timeout_s), route.intake
+                return await self._elsewhere(route, version, body, key, wanted.timeout_s, trace), route.intake
         waiter: asyncio.Future[Answer | PerennialError] = asyncio.get_running_loop().create_future()
         front.engine.submit(route, asked, wanted, lambda told: None if waiter.done() else waiter.set_result(told))
         told = await waiter
@@ -68,10 +92,15 @@ class Calls:
             raise told
         return told, route.intake
 
-    async def _elsewhere(self, route: Route, version: str | None, body: bytes, key: str, timeout_s: float) -> Answer:
+    async def _elsewhere(
+        self, route: Route, version: str | None, body: bytes, key: str, timeout_s: float, trace: tuple[str, str]
+    ) -> Answer:
         """The answer of the front that is in charge of this key, asked in our own form."""
         headers = {b"host": b"localhost", b"idempotency-key": key.encode("latin-1", "replace"),
+                   b"x-perennial-grpc": b"1",
                    b"x-request-timeout-ms": b"%d" % max(1, int(timeout_s * 1000))}  # fmt: skip
+        headers |= {name: value.encode("latin-1", "replace") for name, value in
+                    zip((b"traceparent", b"tracestate"), trace, strict=True) if value}  # fmt: skip
         query = "" if version is None else f"version={version}"
         request = HttpRequest(method="POST", path=f"/predict/{route.name}", query=query, headers=headers, body=body)
         waiter: asyncio.Future[Reply | PerennialError] = asyncio.get_running_loop().create_future()
@@ -90,6 +119,16 @@ class Calls:
                 versions=[], arms=[], values=[],
             )  # fmt: skip
         raise Invalid(found["message"], where=found.get("where", ""))
+
+
+def _seen(endpoint: str, wanted: Wanted, trace: tuple[str, str], status: int, answer: Answer | None = None) -> Seen:
+    seen = Seen(
+        wanted.source, endpoint, status, started=wanted.started, decoded=wanted.decoded, answered=wanted.answered,
+        written=wanted.written, ended=time.perf_counter(), traceparent=trace[0], tracestate=trace[1],
+    )  # fmt: skip
+    if answer is None:
+        return seen
+    return seen._replace(request_id=answer.id, versions=tuple(set(answer.versions)), rows=answer.rows)
 
 
 def _answer(route: Route, rows: list[dict[str, Any]]) -> Answer:

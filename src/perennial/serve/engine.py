@@ -37,7 +37,7 @@ class Engine:
         pending: Requests that are being answered.
         problem: Why answers cannot be written down, or may not last; "" when all is well.
         on_debt: Told of each request that a shadow version shall answer as well.
-        on_outcome: Told how each call of a model went, by what the model is known by.
+        on_outcome: Told how each call of a model went: for which endpoint, and what the model is known by.
     """
 
     def __init__(self, journal: Journal, clock: Clock, counters: Counters) -> None:
@@ -45,7 +45,7 @@ class Engine:
         self.pending = 0
         self.pace = Pace()
         self.on_debt: Callable[[Debt], None] = lambda debt: None
-        self.on_outcome: Callable[[str, bool], None] = lambda package, is_well: None
+        self.on_outcome: Callable[[str, str, bool], None] = lambda endpoint, package, is_well: None
         self._journal = journal
         self._writer = journal.writer
         self._clock = clock
@@ -154,6 +154,7 @@ class Engine:
         if not arm:
             job.scatter()
             rows = list(part.rows) if part.rows is not None else list(range(part.asked.height))
+            job.hand_on(rows, part.arm)
             self._fall_back(job, rows, 0, None)
             return
         if arm != part.arm:
@@ -206,10 +207,11 @@ class Engine:
         route = job.route
         told = part.told
         if told is None:
-            self.on_outcome(route.keys[part.arm], False)
+            self.on_outcome(route.name, route.keys[part.arm], False)
             if route.chain and part.step < len(route.chain):
                 rows = list(part.rows) if part.rows is not None else list(range(part.asked.height))
                 job.scatter()
+                job.hand_on(rows, part.arm)
                 self._fall_back(job, rows, part.step, part)
                 return
             job.fail(part)
@@ -218,7 +220,7 @@ class Engine:
         is_well = told.errors is None or None in told.errors
         if is_well and route.slow_s < float("inf"):
             is_well = time.perf_counter() - job.wanted.started <= route.slow_s
-        self.on_outcome(route.keys[part.arm], is_well)
+        self.on_outcome(route.name, route.keys[part.arm], is_well)
         guarding = route.guardings.get(part.arm)
         checked = None
         if guarding is not None:
@@ -238,11 +240,10 @@ class Engine:
         route = job.route
         for at in range(step, len(route.chain)):
             link = route.chain[at]
+            if link.kind == "arm" and route.gates[link.arm].is_broken:
+                continue
             self._counters.add("fallbacks_total", (route.name, link.arm), len(rows))
             if link.kind == "arm":
-                model = route.models[link.arm]
-                if model.is_broken:
-                    continue
                 again = Part(job.given.take(rows), link.arm, self._settled, rows=rows, deadline=job.deadline, job=job)
                 again.step = at + 1
                 self._ask_link(again)
@@ -296,9 +297,11 @@ class Engine:
             return
         if self.problem and not self.problem.startswith("answers may"):
             self.problem = ""
+        written = time.perf_counter()
         for job, frame, place in zip(taken, frames, places, strict=True):
             route = job.route
             self.pending -= 1
+            job.wanted.answered, job.wanted.written = now, written
             self._count(route, frame, now - job.wanted.started)
             if frame.shadow_version is not None:
                 self.on_debt(Debt(place, job.id, route.name, frame.shadow_version, job.at, job.asked.rows()))

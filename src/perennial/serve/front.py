@@ -1,7 +1,8 @@
 """A front: one of the processes that answer clients. `python -m perennial.serve.front CONFIG LISTENER CHANNEL`.
 
 It loads what the parent says, accepts on the parent's socket, asks models, and writes its own segments. It runs no code
-of a user's. It ends when the parent says so, or is gone.
+of a user's. It ends when the parent says so, or is gone. One for large requests accepts nobody: the others hand those
+requests on to it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from perennial.models.guards.fitted import ARRAYS, FACTS, Fitted, read_fitted
 from perennial.models.package import files_in
 from perennial.models.signature import Signature
 from perennial.serve.accepting import BOARD, Acceptor
+from perennial.serve.access_log import FOLDER, AccessLog
 from perennial.serve.app import App
 from perennial.serve.asked import Asked
 from perennial.serve.counters import Counters
@@ -40,7 +42,7 @@ from perennial.serve.forwarding import address_of, forward
 from perennial.serve.frames import Fed, encode
 from perennial.serve.http import Connections, Limits
 from perennial.serve.inline import EXAMPLES, InlineModel
-from perennial.serve.journal import Journal
+from perennial.serve.journal import Journal, share_of
 from perennial.serve.line import Line
 from perennial.serve.orders import (
     Break,
@@ -53,6 +55,7 @@ from perennial.serve.orders import (
     Gather,
     Gathered,
     Hangs,
+    Large,
     Listens,
     Load,
     Loaded,
@@ -69,14 +72,16 @@ from perennial.serve.parts import Part
 from perennial.serve.privacy import Privacy, workspace_secret
 from perennial.serve.protocols.models import Counts, ModelState, ServerState
 from perennial.serve.protocols.protocol import HttpRequest, Reply
-from perennial.serve.route import Model, Route, intake_of
+from perennial.serve.route import Gate, Model, Route, intake_of
 from perennial.serve.shadowing import Shadowing
 from perennial.serve.spec import EndpointSpec, key_of
+from perennial.serve.watching import watch_of
 from perennial.store.clockfile import open_clock
 from perennial.store.files import LocalFiles
 
 if TYPE_CHECKING:
     from perennial.serve.protocols.grpc_service import GrpcServer
+    from perennial.serve.tracing import Traces
 
 __all__ = ["Front", "main"]
 
@@ -84,6 +89,8 @@ EXPLAINER_S = 0.02  # how soon it is seen that the explainer is there
 SYNC_S = 0.5  # how much a power cut may cost
 OUTCOMES_S = 0.05  # how soon the parent hears of calls that failed
 LATEST = 20  # calls of a model that it hears of
+MOST_LARGE = 16  # large requests that a front has handed over at a time: each holds its body
+NICE = 5  # of a front for large requests: where processors are few, those who wait for little go first
 GRACE_S = 25.0  # for requests in flight at the end, so that all is over within 30 s
 
 log = logging.getLogger("perennial.serve")
@@ -108,13 +115,21 @@ class Front:
         self._models: dict[str, Model] = {}
         self._asked: dict[int, Callable[[bytes, bytes], None]] = {}
         self._count = 0
-        self._outcomes: dict[str, deque[bool]] = {}
-        self._failing: set[str] = set()
+        self._gates: dict[tuple[str, str], Gate] = {}
+        self._outcomes: dict[tuple[str, str], deque[bool]] = {}
+        self._failing: set[tuple[str, str]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._disk = ThreadPoolExecutor(1, "disk")
         self._ending = asyncio.Event()
+        # A large request under a key is a large one's affair: it has the keys, and leaves shadow answers to others.
         journal = Journal(
-            Path(config.serving) / "segments", LocalFiles(), clock, front=config.front, fronts=config.fronts
+            Path(config.serving) / "segments",
+            LocalFiles(),
+            clock,
+            front=config.front - config.fronts if config.is_large else config.front,
+            fronts=config.large if config.is_large else config.fronts,
+            worker=config.front,
+            owes=not config.is_large,
         )
         self._journal = journal
         self.engine = Engine(journal, clock, self.counters)
@@ -128,6 +143,8 @@ class Front:
             is_gone=self._is_gone,
         )
         self.engine.on_debt = self._shadowing.owe
+        self._access, self._traces = self._watching(clock)
+        self.watch = watch_of([told.saw for told in (self._access, self._traces) if told is not None])
         app = App(self)
         limits = Limits(config.max_body_bytes, app.refuse)
         self._clients = Connections(app.handle, limits)
@@ -135,21 +152,46 @@ class Front:
             lambda request, connection, ticket: app.handle(request, connection, ticket, is_forwarded=True), limits
         )
         private = Path(config.private)
-        self._acceptor = Acceptor(listener, private / BOARD, config.front, self._clients)
+        self._acceptor: Acceptor | None = None
+        if config.is_large:
+            listener.close()
+        else:
+            self._acceptor = Acceptor(listener, private / BOARD, config.front, self._clients)
+        self._large_started: set[int] = set()
+        self._handed_over = self._handing = 0
+        self._is_routed = asyncio.Event()
         self._parent = Channel(to_front, self._obey, self.end)
         self._channel = channel
         self._private = private
+
+    def _watching(self, clock: Clock) -> tuple[AccessLog | None, Traces | None]:
+        """Who hears of each request, where the settings ask for it."""
+        config = self.config
+        access = traces = None
+        if config.access_share is not None:
+            access = AccessLog(
+                Path(config.serving) / FOLDER, LocalFiles(), clock, name=f"front-{config.front}",
+                share=config.access_share,
+            )  # fmt: skip
+        if config.otlp_endpoint:
+            from perennial.serve.tracing import Traces, otlp
+
+            traces = Traces(otlp(config.otlp_endpoint), share=config.trace_share)
+        return access, traces
 
     async def run(self) -> None:
         """Answer until the parent says that it is over."""
         address = address_of(self._private, self.number)
         with contextlib.suppress(FileNotFoundError):
             LocalFiles().remove(address)
+        await self._loop.create_unix_connection(lambda: self._parent, sock=self._channel)
+        self._parent.send(Up(os.getpid()))
+        if self.config.is_large:
+            os.nice(NICE)
+            await self._is_routed.wait()  # who waits for this front shall be answered
         siblings = await self._loop.create_unix_server(self._siblings.make, str(address))
         self._clients.begin()
         self._siblings.begin()
-        await self._loop.create_unix_connection(lambda: self._parent, sock=self._channel)
-        self._parent.send(Up(os.getpid()))
         grpc = await self._listen_for_grpc()
         following = [self._loop.create_task(self._sync()), self._loop.create_task(self._tell_outcomes())]
         await self._ending.wait()
@@ -174,9 +216,11 @@ class Front:
         """Answer what was asked, then end."""
         self.is_ready = False
         self._ending.set()
+        self._is_routed.set()  # nothing is waited for any more
 
     async def _finish(self) -> None:
-        self._acceptor.end()
+        if self._acceptor is not None:
+            self._acceptor.end()
         self._clients.drain()
         self._siblings.drain()
         with contextlib.suppress(TimeoutError):
@@ -193,6 +237,10 @@ class Front:
         await asyncio.sleep(0)  # what was written to the clients goes out
         with contextlib.suppress(StoreError):
             await self._loop.run_in_executor(self._disk, self._journal.writer.close)
+        if self._access is not None:
+            await self._loop.run_in_executor(self._disk, self._access.close)
+        if self._traces is not None:
+            await self._loop.run_in_executor(None, self._traces.close)
         self._clients.close()
         self._siblings.close()
         self._report(0)
@@ -210,9 +258,8 @@ class Front:
             for name in order.packages:
                 self._start(self._forget(name))
         elif isinstance(order, Break):
-            model = self._models.get(order.package)
-            if model is not None:
-                model.is_broken, model.probes = order.is_broken, order.probes
+            gate = self._gate(order.endpoint, order.package)
+            gate.is_broken, gate.probes = order.is_broken, order.probes
         elif isinstance(order, Tell):
             self._report(order.number)
         elif isinstance(order, Gathered):
@@ -261,7 +308,10 @@ class Front:
         model = self._models.pop(name, None)
         if isinstance(model, Line):
             await model.stop()
-        self._outcomes.pop(name, None)
+        for slot in [slot for slot in self._outcomes if slot[1] == name]:
+            del self._outcomes[slot]
+        for slot in [slot for slot in self._gates if slot[1] == name]:
+            del self._gates[slot]
         self._parent.send(Forgot(name))
 
     def _route(self, told: Routes) -> None:
@@ -279,7 +329,8 @@ class Front:
         self.is_ready = told.ready and not self._ending.is_set()
         self.problem = told.problem
         self._shadowing.go_on()
-        if not self._ending.is_set():
+        self._is_routed.set()
+        if self._acceptor is not None and not self._ending.is_set():
             self._acceptor.begin()
 
     def _made(self, spec: EndpointSpec, models: dict[str, Model], known: Route | None) -> Route:
@@ -289,7 +340,16 @@ class Front:
         if spec.capture:
             secret = workspace_secret(Path(self.config.serving), LocalFiles())
             privacy = Privacy(intake.names, spec.capture, key=signature.key, secret=secret)
-        return Route(spec, intake, models, privacy=privacy, tally=known.tally if known is not None else None)
+        gates = {arm: self._gate(spec.name, key_of(found)) for arm, found in spec.arms().items()}
+        return Route(
+            spec, intake, models, privacy=privacy, gates=gates, tally=known.tally if known is not None else None
+        )
+
+    def _gate(self, endpoint: str, package: str) -> Gate:
+        gate = self._gates.get((endpoint, package))
+        if gate is None:
+            gate = self._gates[endpoint, package] = Gate()
+        return gate
 
     # what the app asks
 
@@ -317,6 +377,29 @@ class Front:
 
     def forward(self, front: int, request: HttpRequest, told: Callable[[Reply | PerennialError], None]) -> None:
         self._start(forward(address_of(self._private, front), request, self.timeout_s + 1.0, told))
+
+    def hand_over(self, request: HttpRequest, told: Callable[[Reply | PerennialError], None]) -> None:
+        if self._handing >= MOST_LARGE:
+            raise Unavailable("too many large requests are waiting", remedy="try again in a moment, or send fewer rows")
+        key = request.headers.get(b"idempotency-key")
+        share = (
+            self._handed_over % self.config.large if key is None else share_of(key.decode("latin-1"), self.config.large)
+        )
+        self._handed_over += 1
+        front = self.fronts + share
+        if front not in self._large_started:
+            self._large_started.add(front)
+            self._parent.send(Large(front))
+        self._handing += 1
+        self._start(self._handed(address_of(self._private, front), request, told))
+
+    async def _handed(
+        self, address: Path, request: HttpRequest, told: Callable[[Reply | PerennialError], None]
+    ) -> None:
+        try:
+            await forward(address, request, self.timeout_s + 1.0, told, waits=True)
+        finally:
+            self._handing -= 1
 
     def explain(
         self, route: Route, asked: Asked, timeout_s: float, told: Callable[[Told | PerennialError], None]
@@ -362,27 +445,28 @@ class Front:
 
     # what the parent hears
 
-    def _note_outcome(self, package: str, is_well: bool) -> None:
-        known = self._outcomes.get(package)
+    def _note_outcome(self, endpoint: str, package: str, is_well: bool) -> None:
+        slot = (endpoint, package)
+        known = self._outcomes.get(slot)
         if known is None:
-            known = self._outcomes[package] = deque(maxlen=LATEST)
+            known = self._outcomes[slot] = deque(maxlen=LATEST)
         known.append(is_well)
         if not is_well:
-            self._failing.add(package)
+            self._failing.add(slot)
 
     async def _tell_outcomes(self) -> None:
         while True:
             await asyncio.sleep(OUTCOMES_S)
-            for name, model in self._models.items():
-                if model.is_broken and self._outcomes.get(name):
-                    self._failing.add(name)
-            for name in list(self._failing):
-                went = self._outcomes.get(name)
+            for slot, gate in self._gates.items():
+                if gate.is_broken and self._outcomes.get(slot):
+                    self._failing.add(slot)
+            for slot in list(self._failing):
+                went = self._outcomes.get(slot)
                 if went:
-                    self._parent.send(Outcomes(name, list(went)))
+                    self._parent.send(Outcomes(*slot, list(went)))
                     # Once more when all is well again, so that the parent hears of that, too.
                     if all(went):
-                        self._failing.discard(name)
+                        self._failing.discard(slot)
                     went.clear()
 
     async def _sync(self) -> None:
@@ -398,11 +482,14 @@ class Front:
                     self.engine.problem = f"answers may not survive a power cut: {error}"
                     log.error("%s", self.engine.problem)
                 self._report(0)
+            if self._access is not None:
+                await self._loop.run_in_executor(self._disk, self._access.flush)
             self._shadowing.go_on()  # what could not be answered or written then may be now
 
     def _report(self, number: int) -> None:
         writer = self._journal.writer
-        self._acceptor.note()
+        if self._acceptor is not None:
+            self._acceptor.note()
         counts, latencies = self.counters.told()
         counts.append(("connections", (), float(len(self._clients.open))))
         if self._clients.refused:

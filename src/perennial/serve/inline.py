@@ -82,7 +82,6 @@ class InlineModel:
         waiting: Rows that wait.
         examples: Some of its golden rows.
         fitted: What guards learned of its training rows; None in older packages.
-        is_broken: Others should answer instead, but for so many `probes`.
     """
 
     def __init__(self, package: str, folder: Path) -> None:
@@ -102,8 +101,6 @@ class InlineModel:
         self.classes: list[Any] | None = signature.classes or self.scorer.classes
         self.fitted = read_fitted(files)
         self.waiting = 0
-        self.is_broken = False
-        self.probes = 0
         self._parts: list[Part] = []
         self._is_regression = signature.task == "regression"
         golden = json.loads(files["golden.json"])

@@ -38,28 +38,40 @@ class Wanted:
         digest: Of the request, where there is a key.
         timeout_s: How long it may take.
         started: `perf_counter` at the request's last byte.
+        tells_rows: Whether the protocol can say of single rows that there is no answer.
+        decoded, answered, written: When that was, as `started`; 0.0 where it did not come to it.
         arm: Of the version that the client insists on; "" leaves it to the endpoint.
     """
 
-    __slots__ = ("arm", "digest", "key", "source", "started", "timeout_s")
+    __slots__ = (
+        "answered", "arm", "decoded", "digest", "key", "source", "started", "tells_rows", "timeout_s", "written",
+    )  # fmt: skip
 
     def __init__(
-        self, source: str, timeout_s: float, *, key: str = "", digest: str = "", started: float = 0.0, arm: str = ""
-    ) -> None:
+        self, source: str, timeout_s: float, *, key: str = "", digest: str = "", started: float = 0.0, arm: str = "",
+        tells_rows: bool = False,
+    ) -> None:  # fmt: skip
         self.source = source
         self.timeout_s = timeout_s
         self.key = key
         self.digest = digest
         self.started = started or time.perf_counter()
         self.arm = arm
+        self.tells_rows = tells_rows
+        self.decoded = self.answered = self.written = 0.0
 
 
 class Job:
-    """One request. `left`: parts that are still to be answered; `given`: its rows as models get them, maybe filled."""
+    """One request. `left`: parts that are still to be answered; `given`: its rows as models get them, maybe filled.
+
+    `status` and `message`: of rows that got no answer, and so of the request unless it can say so row by row;
+    `is_exhausted`: no fallback was left for some row.
+    """
 
     __slots__ = (
-        "arms", "asked", "at", "deadline", "done", "errors", "flags", "given", "id", "intervals", "is_scattered",
-        "left", "message", "part", "probabilities", "route", "sets", "status", "values", "versions", "wanted",
+        "arms", "asked", "at", "deadline", "done", "errors", "flags", "given", "id", "intervals", "is_exhausted",
+        "is_scattered", "left", "message", "part", "probabilities", "route", "sets", "status", "values", "versions",
+        "wanted",
     )  # fmt: skip
 
     def __init__(self, route: Route, asked: Asked, wanted: Wanted, done: Done, first: str, at: int) -> None:
@@ -73,7 +85,7 @@ class Job:
         self.left = 1
         self.part: Part | None = None
         self.flags: list[list[Flag]] | None = None
-        self.is_scattered = False
+        self.is_scattered = self.is_exhausted = False
         self.status = 200
         self.message = ""
 
@@ -122,6 +134,10 @@ class Job:
                 self.leave_to_person([row])
             elif need == "fall_back" or (error is not None and self.route.chain and part.step < len(self.route.chain)):
                 again.append(row)
+                if need != "fall_back":
+                    self.hand_on([row], part.arm)
+            elif error is not None and self.route.chain:
+                self.is_exhausted = True
         return again
 
     def give(self, rows: Sequence[int], value: Any, probabilities: list[float] | None) -> None:
@@ -139,13 +155,20 @@ class Job:
             if not any(flag.action == "abstain" for flag in (self.flags[row] if self.flags else ())):
                 self.flag(row, [Flag(guard="fallback", action="abstain", says="nothing else could answer")])
 
+    def hand_on(self, rows: Sequence[int], arm: str) -> None:
+        """Say that the version of this arm left these to its fallbacks. Its words are the error's affair."""
+        version = self.route.versions[arm]
+        flag = Flag(guard="fallback", action="fall_back", says=f"version {version} did not answer")
+        for row in rows:
+            self.flag(row, [flag])
+
     def flag(self, row: int, flags: Sequence[Flag]) -> None:
         if self.flags is None:
             self.flags = [[] for _ in range(self.asked.height)]
         self.flags[row] = [*self.flags[row], *flags]
 
     def fail(self, part: Part) -> None:
-        """Nobody answers these rows, and so not the request."""
+        """Nobody answers these rows."""
         self.status = 504 if isinstance(part.failure, Deadline) else 503
         self.message = part.failure.what if isinstance(part.failure, PerennialError) else str(part.failure)
         if not self.is_scattered:
@@ -161,6 +184,7 @@ class Job:
         if part is not None and part.failure is not None:
             self.fail(part)
             return
+        self.is_exhausted = True
         for row in rows:
             if self.errors[row] is None:
                 self.errors[row] = "no fallback is there to answer"
@@ -181,7 +205,9 @@ class Job:
             frame.probabilities = _any(self.probabilities)
             frame.errors = _any(self.errors)
             frame.intervals, frame.sets = _any(self.intervals), _any(self.sets)
-            if self.status != 200:
+            if self.status != 200 and wanted.tells_rows and None in self.errors:
+                frame.status, frame.message = 200, ""
+            elif self.status != 200:
                 frame.values, frame.probabilities = [None] * self.asked.height, None
                 failed: list[str | None] = [error or self.message for error in self.errors]
                 frame.errors = failed
@@ -196,7 +222,8 @@ class Job:
                 told = part.told
                 frame.values, frame.probabilities, frame.errors = told.values, told.probabilities, told.errors
         if frame.errors is not None and frame.status == 200 and None not in frame.errors:
-            frame.status, frame.message = 500, frame.errors[0] or ""
+            # Somebody in the chain may answer later; a version alone that fails on these rows will fail again.
+            frame.status, frame.message = 503 if self.is_exhausted else 500, frame.errors[0] or ""
         if "shadow" in route.models and frame.status in (200, 500):
             frame.shadow_version = route.versions["shadow"]
         return frame

@@ -60,13 +60,32 @@ def share_of(text: str, fronts: int) -> int:
 class Journal:
     """One front writes one journal. Not safe for concurrent use, but for `sync`, which may run in another thread."""
 
-    def __init__(self, folder: Path, files: Files, clock: Clock, *, front: int = 0, fronts: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        files: Files,
+        clock: Clock,
+        *,
+        front: int = 0,
+        fronts: int = 1,
+        worker: int | None = None,
+        owes: bool = True,
+    ) -> None:
+        """Read what there is, and begin a segment.
+
+        Args:
+            front: Which share of the keys and debts of before is this one's, of so many `fronts`.
+            worker: The number under which it writes; that of the front by default.
+            owes: Whether it takes its share of the shadow answers that are owed.
+        """
         self._answered: OrderedDict[tuple[str, str], tuple[str, Place]] = OrderedDict()
         self._layouts: dict[tuple[Path, int], Layout] = {}
         self._front = front
         self._fronts = fronts
         self.debts: list[Debt] = self._restore(folder)
-        self.writer = SegmentWriter(folder, files, worker=front, clock=clock)
+        if not owes:
+            self.debts.clear()
+        self.writer = SegmentWriter(folder, files, worker=front if worker is None else worker, clock=clock)
 
     def write(self, frames: Sequence[Answered], endpoints: Sequence[str], rows: int) -> list[Place]:
         """Keep requests and their answers, all of them or none; `endpoints` are those of the frames.

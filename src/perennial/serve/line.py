@@ -44,7 +44,7 @@ class Crashed(Unavailable):
 
 
 class Line:
-    """Asks one worker. `is_broken`: another version should answer instead, where there is one.
+    """Asks one worker.
 
     Attributes:
         waiting: Rows that wait or are being answered.
@@ -65,8 +65,6 @@ class Line:
     ) -> None:
         self.package = package
         self.name = name
-        self.is_broken = False
-        self.probes = 0
         self.waiting = 0
         self.pace = Pace()
         self.classes: list[Any] | None = None

@@ -31,6 +31,7 @@ __all__ = [
     "Gathered",
     "Hangs",
     "Hello",
+    "Large",
     "Listens",
     "Load",
     "Loaded",
@@ -51,7 +52,12 @@ LENGTH = struct.Struct("<I")
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """What a front is started with. `front`: its number of so many `fronts`; `grpc`: "host:port", "" is none."""
+    """What a front is started with. `front`: its number of so many `fronts`; `grpc`: "host:port", "" is none.
+
+    Numbers from `fronts` on are those of so many `large` ones, which answer what others hand on to them.
+    `access_share`: of the requests that the access log holds, None without a log; `otlp_endpoint`: where traces of so
+    many `trace_share` of the requests go, "" is nowhere.
+    """
 
     front: int
     fronts: int
@@ -62,6 +68,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float
     private: str
     grpc: str = ""
+    large: int = 1
+    access_share: float | None = None
+    otlp_endpoint: str = ""
+    trace_share: float = 0.0
+
+    @property
+    def is_large(self) -> bool:
+        return self.front >= self.fronts
 
 
 # from the parent
@@ -104,11 +118,14 @@ class Routes(msgspec.Struct, frozen=True, array_like=True, tag="routes"):
 
 
 class Break(msgspec.Struct, frozen=True, array_like=True, tag="break"):
-    """Ask others instead of this package; `probes`: but this many calls may find out whether it is well again."""
+    """For this endpoint, ask others instead of this package; `probes`: but this many calls may find out whether it is
+    well again, after so many were `tried`."""
 
+    endpoint: str
     package: str
     is_broken: bool
     probes: int = 0
+    tried: int = 0
 
 
 class Gathered(msgspec.Struct, frozen=True, array_like=True, tag="gathered"):
@@ -164,9 +181,16 @@ class Explain(msgspec.Struct, frozen=True, array_like=True, tag="explain"):
     package: str
 
 
-class Outcomes(msgspec.Struct, frozen=True, array_like=True, tag="outcomes"):
-    """How the latest calls of this package went, oldest first: true is well."""
+class Large(msgspec.Struct, frozen=True, array_like=True, tag="large"):
+    """A request is there that is for the large front of this number: start it, if it does not run."""
 
+    front: int
+
+
+class Outcomes(msgspec.Struct, frozen=True, array_like=True, tag="outcomes"):
+    """How the latest calls of this package for this endpoint went, oldest first: true is well."""
+
+    endpoint: str
     package: str
     went: list[bool]
 
@@ -195,10 +219,10 @@ class Report(msgspec.Struct, array_like=True, tag="report"):
 
 
 ToFront: TypeAlias = "Load | Listens | Forget | Routes | Break | Gathered | Tell | Drain"
-ToParent: TypeAlias = "Up | Loaded | Forgot | Hangs | Explain | Outcomes | Gather | Report"
+ToParent: TypeAlias = "Up | Loaded | Forgot | Hangs | Explain | Large | Outcomes | Gather | Report"
 
 to_front: Any = msgspec.msgpack.Decoder(Load | Listens | Forget | Routes | Break | Gathered | Tell | Drain)
-to_parent: Any = msgspec.msgpack.Decoder(Up | Loaded | Forgot | Hangs | Explain | Outcomes | Gather | Report)
+to_parent: Any = msgspec.msgpack.Decoder(Up | Loaded | Forgot | Hangs | Explain | Large | Outcomes | Gather | Report)
 _encode = msgspec.msgpack.Encoder().encode
 
 

@@ -1,8 +1,9 @@
-"""The parent of the service: follows the spec, keeps fronts and workers, and tells what the whole service does.
+"""The parent of the service: follows the spec, keeps the fronts in step, and says what runs.
 
 The spec is followed by comparing what shall run with what runs, again and again: an endpoint switches when all versions
 that it names are warm in every front, and keeps what it has when one of them does not load. It answers no client and
-loads no model.
+loads no model. `placing` is about where models live, `breaking` about who stands in for them, `summing` about what was
+counted.
 """
 
 from __future__ import annotations
@@ -12,79 +13,44 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from perennial.errors import Invalid, PerennialError
-from perennial.models.guards.spec import Constant, FailSafe, Named, Person
+from perennial.errors import Invalid
+from perennial.models.guards.spec import FailSafe
 from perennial.models.sandbox import Rules
 from perennial.models.signature import Signature
-from perennial.serve.breaker import Breaker
+from perennial.serve.breaking import Breakers
 from perennial.serve.counters import prometheus
 from perennial.serve.fleet import FrontProcess
-from perennial.serve.keeper import Keeper
 from perennial.serve.orders import (
-    Break,
     Drain,
-    Duty,
     Explain,
-    Forget,
     Forgot,
     Gather,
-    Gathered,
     Hangs,
-    Listens,
-    Load,
+    Large,
     Loaded,
     Outcomes,
     Report,
     Routes,
-    Tell,
     Up,
     framed,
 )
-from perennial.serve.spec import Arm, EndpointSpec, EndpointStatus, ServingStatus, Spec, key_of, read_spec
+from perennial.serve.placing import Placing
+from perennial.serve.spec import EndpointSpec, EndpointStatus, ServingStatus, Spec, key_of, read_spec
+from perennial.serve.summing import Sums
 from perennial.store.files import Files
-from perennial.store.objects import ObjectStore
-from perennial.types import Digest
 
 __all__ = ["Parent"]
 
 POLL_S = 0.025  # how soon a new spec is seen
 REPORT_S = 0.5  # how soon the counters of status.json follow
-GATHER_S = 1.0  # to wait for a front that does not tell
-AGAIN_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # before a package that could not be checked out is tried again
 
 log = logging.getLogger("perennial.serve")
-
-
-@dataclass(eq=False)
-class _Host:
-    """Where the model of one package lives: in every front, or in a worker (`keeper`); `folder`: checked out."""
-
-    arm: Arm
-    name: str
-    folder: Path | None = None
-    keeper: Keeper | None = None
-    problem: str | None = None
-    tries: int = 0
-    breaker: Breaker = field(default_factory=Breaker)
-
-    @property
-    def is_placed(self) -> bool:
-        return self.folder is not None
-
-
-@dataclass(eq=False)
-class _Gathering:
-    asker: FrontProcess
-    number: int
-    waiting: set[int]
-    timer: asyncio.TimerHandle
 
 
 class Parent:
@@ -104,35 +70,33 @@ class Parent:
     ) -> None:
         files.mkdirs(serving)
         self._serving = serving
-        self._objects = objects
         self._files = files
         self._address = address
-        self._rules = rules
-        self._private = private
         self._listener = listener
         self._grpc = grpc
-        self._disk = ThreadPoolExecutor(2, "packages")
         self._telling = ThreadPoolExecutor(1, "status")  # one after the other: the latest status must be the last
         self._fronts: list[FrontProcess] = []
-        self._hosts: dict[str, _Host] = {}
-        self._explainers: dict[str, Keeper] = {}
-        self._leaving: dict[str, tuple[_Host, set[int]]] = {}
+        self._prepared: dict[int, Callable[[], FrontProcess]] = {}
+        self._placing = Placing(
+            self._fronts, self._follow, serving=serving, objects=objects, rules=rules, private=private
+        )
+        self._breakers = Breakers(self._fronts, self._placing.is_crashing)
+        self._sums = Sums(self._fronts, self._gathered)
         self._routes: dict[str, EndpointSpec] = {}
         self._problems: dict[str, str] = {}
         self._spec = Spec()
         self._spec_problem: str | None = None
         self._has_spec = False
         self._applied = -1
-        self._gone: list[Report] = []  # the last words of fronts that died
-        self._gatherings: dict[int, _Gathering] = {}
-        self._count = 0
         self._reported: ServingStatus | None = None
         self._is_draining = False
-        self._sockets = 0
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, front: FrontProcess) -> None:
         self._fronts.append(front)
+
+    def prepare(self, number: int, start: Callable[[], FrontProcess]) -> None:
+        """A front for large requests, started when the first of them is there."""
+        self._prepared[number] = start
 
     # the spec
 
@@ -149,9 +113,7 @@ class Parent:
             if now - reported_at >= REPORT_S:
                 reported_at = now
                 self._report()
-            for key, host in self._hosts.items():
-                if host.breaker.look(now):
-                    self._tell_breaker(key, host)
+            self._breakers.look()
             await asyncio.sleep(POLL_S)
 
     def _read_spec(self) -> None:
@@ -174,22 +136,17 @@ class Parent:
         """Bring what runs one step nearer to the spec. Called whenever either of them changes."""
         if self._is_draining:
             return
-        spec = self._spec
+        spec, placing = self._spec, self._placing
         for endpoint in spec.endpoints:
             for arm in endpoint.arms().values():
-                key = key_of(arm)
-                if key not in self._hosts:
-                    self._hosts[key] = _Host(
-                        arm, f"{endpoint.name} version {arm.version}", breaker=_breaker_of(endpoint)
-                    )
-                    self._place(key)
+                placing.want(arm, f"{endpoint.name} version {arm.version}")
         routes: dict[str, EndpointSpec] = {}
         is_settled = True
         self._problems.clear()
         for endpoint in spec.endpoints:
             arms = endpoint.arms()
-            failed = {name: why for name, arm in arms.items() if (why := self._problem_of(key_of(arm))) is not None}
-            lacking = [name for name, arm in arms.items() if not self._was_ready(key_of(arm))]
+            failed = {name: why for name, arm in arms.items() if (why := placing.problem_of(key_of(arm))) is not None}
+            lacking = [name for name, arm in arms.items() if not placing.was_ready(key_of(arm))]
             if failed:
                 self._problems[endpoint.name] = "; ".join(
                     f"version {arms[name].version}: {why}" for name, why in failed.items()
@@ -211,132 +168,19 @@ class Parent:
         self._routes = routes
         if is_settled and self._has_spec:
             self._applied = spec.revision
-        self._release()
+        used = {key_of(arm) for endpoint in spec.endpoints for arm in endpoint.arms().values()}
+        used |= {key_of(arm) for endpoint in routes.values() for arm in endpoint.arms().values()}
+        placing.release(used)
+        self._breakers.follow(routes.values())
         self._tell_routes()
         self._report()
 
-    # where models live
-
-    def _place(self, key: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._placed(key))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _placed(self, key: str) -> None:
-        """Check the package out, and give the model its place."""
-        host = self._hosts[key]
-        loop = asyncio.get_running_loop()
-        try:
-            folder, is_inline = await loop.run_in_executor(self._disk, self._checked_out, host.arm)
-        except (PerennialError, OSError) as error:
-            told = error.what if isinstance(error, PerennialError) else str(error)
-            log.error("%s: %s", host.name, error)
-            host.problem = f"it does not load: {type(error).__name__}: {told}"
-            wait_s = AGAIN_S[min(host.tries, len(AGAIN_S) - 1)]
-            host.tries += 1
-            loop.call_later(wait_s, self._place_again, key, host)
-        else:
-            if self._hosts.get(key) is not host or self._is_draining:
-                return
-            host.problem, host.folder = None, folder
-            if is_inline:
-                self._tell(Load(key, str(folder)))
-            else:
-                host.keeper = Keeper(self._duty(host.arm), host.name, self._socket(), self._follow)
-                self._tell(Listens(key, host.keeper.address, host.name, str(host.folder)))
-        self._follow()
-
-    def _place_again(self, key: str, host: _Host) -> None:
-        if self._hosts.get(key) is host and not host.is_placed:
-            self._place(key)
-
-    def _checked_out(self, arm: Arm) -> tuple[Path, bool]:
-        from perennial.models.package import checkout
-        from perennial.serve.hosting import can_be_inline
-
-        folder = checkout(Digest(arm.package), ObjectStore(self._objects), self._serving / "cache")
-        return folder, arm.trusted and can_be_inline(folder)
-
-    def _duty(self, arm: Arm, *, explains: bool = False) -> Duty:
-        return Duty(
-            package=arm.package, cache=str(self._serving / "cache"), objects=str(self._objects), trusted=arm.trusted,
-            rules=self._rules, explains=explains,
-        )  # fmt: skip
-
-    def _socket(self) -> Path:
-        self._sockets += 1
-        return self._private / f"w{self._sockets}"
-
-    def _problem_of(self, key: str) -> str | None:
-        host = self._hosts[key]
-        if host.problem is not None:
-            return host.problem
-        if host.keeper is not None:
-            return host.keeper.problem
-        return next((why for front in self._fronts if (why := front.loaded.get(key)) is not None), None)
-
-    def _was_ready(self, key: str) -> bool:
-        """Whether every front can ask this model."""
-        host = self._hosts[key]
-        if not host.is_placed or (host.keeper is not None and not host.keeper.was_ready):
-            return False
-        fronts = [front for front in self._fronts if front.is_routed] or self._fronts
-        return all(key in front.loaded and front.loaded[key] is None for front in fronts)
-
-    def _release(self) -> None:
-        """Let go of models that nothing names any more, when no front asks them any more."""
-        used = {key_of(arm) for endpoint in self._spec.endpoints for arm in endpoint.arms().values()}
-        used |= {key_of(arm) for endpoint in self._routes.values() for arm in endpoint.arms().values()}
-        for key in [key for key in self._hosts if key not in used]:
-            host = self._hosts.pop(key)
-            self._leaving[key] = (host, {front.number for front in self._fronts if key in front.loaded})
-            explainer = self._explainers.pop(key, None)
-            if explainer is not None:
-                explainer.close()
-        # The fronts hear of it behind the routes that no longer name it.
-        asyncio.get_running_loop().call_soon(self._forget)
-
-    def _forget(self) -> None:
-        for key, (host, fronts) in list(self._leaving.items()):
-            if key in self._hosts:  # wanted again meanwhile, under the same name: a new one was placed
-                continue
-            for front in self._fronts:
-                if front.number in fronts and front.loaded.pop(key, "") is None:
-                    front.send(Forget([key]))
-            if not fronts:
-                self._close(key, host)
-
-    def _forgot(self, front: FrontProcess | None, key: str) -> None:
-        if key not in self._leaving:
-            return
-        host, fronts = self._leaving[key]
-        if front is not None:
-            fronts.discard(front.number)
-        if not fronts:
-            self._close(key, host)
-
-    def _close(self, key: str, host: _Host) -> None:
-        self._leaving.pop(key, None)
-        if host.keeper is not None:
-            host.keeper.close()
-
     # what the fronts hear
-
-    def _tell(self, order: Load | Listens) -> None:
-        for front in self._fronts:
-            front.send(order)
 
     def began(self, front: FrontProcess) -> None:
         """A front was started: tell it what to load."""
-        for key, host in self._hosts.items():
-            if host.keeper is None and host.folder is not None:
-                front.send(Load(key, str(host.folder)))
-            elif host.keeper is not None:
-                front.send(Listens(key, host.keeper.address, host.name, str(host.folder)))
-            if host.breaker.state != "closed":
-                front.send(Break(key, True, 0))
-        for key, explainer in self._explainers.items():
-            front.send(Listens(f"{key}#explain", explainer.address, explainer.name))
+        self._placing.greet(front)
+        self._breakers.greet(front)
 
     def _tell_routes(self) -> None:
         told = Routes(
@@ -365,117 +209,38 @@ class Parent:
         elif isinstance(message, Up):
             self._tell_routes()
         elif isinstance(message, Report):
-            front.report = message
-            if message.number:
-                self._gathered(front, message.number)
+            self._sums.heard(front, message)
         elif isinstance(message, Gather):
-            self._gather(front, message.number)
+            self._sums.gather(front, message.number)
         elif isinstance(message, Outcomes):
-            self._judge(message)
+            if self._breakers.heard(message, self._routes.get(message.endpoint)):
+                self._report()
         elif isinstance(message, Hangs):
-            self._replace(message)
+            self._placing.replace(message)
         elif isinstance(message, Forgot):
-            self._forgot(front, message.package)
+            self._placing.forgot(front, message.package)
         elif isinstance(message, Explain):
-            self._explain(message.package)
+            self._placing.explain(message.package)
+        elif isinstance(message, Large):
+            start = self._prepared.pop(message.front, None)
+            if start is not None and not self._is_draining:
+                self._fronts.append(start())
         elif message is None:
-            self._mourn(front)
-
-    def _mourn(self, front: FrontProcess) -> None:
-        """Keep the counts of a front that died: what it was answering then is lost to its clients."""
-        if front.report is not None:
-            last = front.report
-            self._gone.append(
-                Report(0, last.received, last.stored, last.dropped + last.pending, 0, "", last.counts, last.latencies)
-            )
-            front.report = None
-        for number, gathering in list(self._gatherings.items()):
-            gathering.waiting.discard(front.number)
-            self._gathered(front, number)
-        for key in list(self._leaving):
-            self._forgot(front, key)
-
-    def _replace(self, message: Hangs) -> None:
-        key = message.package.removesuffix("#explain")
-        if message.package != key:
-            keeper = self._explainers.get(key)
-        else:
-            host = self._hosts.get(key)
-            keeper = host.keeper if host is not None else None
-        if keeper is not None:
-            keeper.kill(message.pid)
-
-    def _explain(self, key: str) -> None:
-        host = self._hosts.get(key)
-        if host is None or key in self._explainers:
-            return
-        keeper = Keeper(self._duty(host.arm, explains=True), f"{host.name} (explaining)", self._socket(), self._follow)
-        self._explainers[key] = keeper
-        self._tell(Listens(f"{key}#explain", keeper.address, keeper.name))
-
-    # when versions fail
-
-    def _judge(self, message: Outcomes) -> None:
-        host = self._hosts.get(message.package)
-        if host is not None and self._has_other(message.package) and host.breaker.heard(message.went, time.monotonic()):
-            log.warning("%s: the breaker is %s", host.name, host.breaker.state)
-            self._tell_breaker(message.package, host)
-            self._report()
-
-    def _has_other(self, key: str) -> bool:
-        """Whether somebody else can answer for this package, wherever it answers."""
-        for endpoint in self._routes.values():
-            arms = {name: key_of(arm) for name, arm in endpoint.arms().items()}
-            if arms.get("live") == key and "fallback" in arms and arms["fallback"] != key:
-                return True
-            if arms.get("live") == key and _has_chain(endpoint, arms, key):
-                return True
-            if arms.get("canary") == key and "live" in arms:
-                return True
-        return False
-
-    def _tell_breaker(self, key: str, host: _Host) -> None:
-        state = host.breaker.state
-        probes = -(-host.breaker.probes // max(1, len(self._fronts))) if state == "half-open" else 0
-        is_broken = state != "closed" or (host.keeper is not None and host.keeper.is_broken)
-        for front in self._fronts:
-            front.send(Break(key, is_broken, probes))
+            self._sums.mourn(front)
+            self._placing.mourn(front)
 
     # telling
 
-    def _gather(self, asker: FrontProcess, number: int) -> None:
-        self._count += 1
-        mine = self._count
-        waiting = {front.number for front in self._fronts if front.pid}
-        timer = asyncio.get_running_loop().call_later(GATHER_S, self._give_up, mine)
-        self._gatherings[mine] = _Gathering(asker, number, waiting, timer)
-        for front in self._fronts:
-            front.send(Tell(mine))
-
-    def _gathered(self, front: FrontProcess, number: int) -> None:
-        gathering = self._gatherings.get(number)
-        if gathering is not None:
-            gathering.waiting.discard(front.number)
-            if not gathering.waiting:
-                self._give_up(number)
-
-    def _give_up(self, number: int) -> None:
-        gathering = self._gatherings.pop(number, None)
-        if gathering is None:
-            return
-        gathering.timer.cancel()
+    def _gathered(self) -> tuple[bytes, bytes]:
+        """The status (JSON) and metrics of the whole service."""
         status = self.status()
         gauges = {
             "ready": float(status.ready),
             "fronts": float(sum(bool(front.pid) for front in self._fronts)),
             "revision": float(status.revision),
-            "breakers_open": float(sum(host.breaker.state != "closed" for host in self._hosts.values())),
+            "breakers_open": float(self._breakers.open),
         }
-        metrics = prometheus(self._reports(), gauges)
-        gathering.asker.send(Gathered(gathering.number, msgspec.json.encode(status), metrics))
-
-    def _reports(self) -> list[Report]:
-        return [*self._gone, *(front.report for front in self._fronts if front.report is not None)]
+        return msgspec.json.encode(status), prometheus(self._sums.reports(), gauges)
 
     @property
     def is_ready(self) -> bool:
@@ -488,19 +253,17 @@ class Parent:
         )
 
     def _can_answer(self, endpoint: EndpointSpec) -> bool:
+        live = endpoint.live
+        hosts = self._placing.hosts
         return any(
             host.keeper is None or host.keeper.is_ready
-            for arm in (endpoint.live, endpoint.fallback)
-            if arm is not None and (host := self._hosts.get(key_of(arm))) is not None
-            and (arm is endpoint.live or endpoint.live is None or self._is_out(key_of(endpoint.live)))
+            for arm in (live, endpoint.fallback)
+            if arm is not None and (host := hosts.get(key_of(arm))) is not None
+            and (arm is live or live is None or self._breakers.is_out(endpoint.name, key_of(live)))
         )  # fmt: skip
 
-    def _is_out(self, key: str) -> bool:
-        host = self._hosts[key]
-        return host.breaker.state == "open" or (host.keeper is not None and host.keeper.is_broken)
-
     def _problem(self) -> str | None:
-        told = next((report.problem for report in self._reports() if report.problem), None)
+        told = self._sums.totals().problem
         said = self._spec_problem or told or "; ".join(f"{name}: {why}" for name, why in self._problems.items())
         return said or None
 
@@ -509,27 +272,24 @@ class Parent:
         endpoints: dict[str, EndpointStatus] = {}
         for name in {spec.name: None for spec in self._spec.endpoints} | dict.fromkeys(self._routes):
             route = self._routes.get(name)
-            versions = {arm: told.version for arm, told in route.arms().items()} if route else {}
-            broken = [arm for arm, told in route.arms().items() if self._is_out(key_of(told))] if route else []
+            arms = route.arms() if route else {}
+            states = {arm: self._breakers.state(name, key_of(told)) for arm, told in arms.items()}
             endpoints[name] = EndpointStatus(
-                **versions, problem=self._problems.get(name), broken=broken, stopped=route.stopped if route else ""
-            )
-        reports = self._reports()
-        received = sum(report.received for report in reports)
-        stored = sum(report.stored for report in reports)
-        dropped = sum(report.dropped for report in reports)
+                **{arm: told.version for arm, told in arms.items()}, problem=self._problems.get(name),
+                broken=[arm for arm, told in arms.items() if self._breakers.is_out(name, key_of(told))],
+                breakers={arm: state for arm, state in states.items() if state != "closed"},
+                stopped=route.stopped if route else "",
+            )  # fmt: skip
+        totals = self._sums.totals()
         return ServingStatus(
             revision=max(self._applied, 0), seen=self._spec.revision, pid=os.getpid(), address=self._address,
             ready=self.is_ready and any(front.is_routed for front in self._fronts), endpoints=endpoints,
-            received=received, stored=stored, dropped=dropped, pending=received - stored - dropped,
-            shadow_pending=sum(report.shadow_pending for report in reports), problem=self._problem(), grpc=self._grpc,
+            received=totals.received, stored=totals.stored, dropped=totals.dropped, pending=totals.pending,
+            shadow_pending=totals.shadow_pending, problem=self._problem(), grpc=self._grpc,
         )  # fmt: skip
 
     def _report(self) -> None:
-        for host_key, host in self._hosts.items():
-            # A worker that keeps crashing is a broken version, too.
-            if host.keeper is not None and host.keeper.is_broken and host.breaker.state == "closed":
-                self._tell_breaker(host_key, host)
+        self._breakers.tell()  # a worker that keeps crashing is a broken version, too
         self._tell_routes()
         status = self.status()
         if status != self._reported:
@@ -548,8 +308,7 @@ class Parent:
         """End everything; what was asked has been answered. Shadow answers that are owed wait for the next start."""
         self._is_draining = True
         self._tell_routes()
-        for task in self._tasks:
-            task.cancel()
+        self._placing.stop()
         for front in self._fronts:
             front.stop()
             front.send(Drain())
@@ -561,36 +320,14 @@ class Parent:
         except TimeoutError:
             for front in self._fronts:
                 front.kill()
-        for host in [*self._hosts.values(), *(host for host, _ in self._leaving.values())]:
-            if host.keeper is not None:
-                host.keeper.close()
-        for explainer in self._explainers.values():
-            explainer.close()
         self._report()
-        self._disk.shutdown()
+        self._placing.close()
         self._telling.shutdown()
 
 
 def _answers(arms: Mapping[str, object]) -> bool:
     """Whether these arms can answer a caller."""
     return "live" in arms or "fallback" in arms
-
-
-def _has_chain(endpoint: EndpointSpec, arms: Mapping[str, str], key: str) -> bool:
-    """Whether somebody in the declared chain of fallbacks answers when `key` does not."""
-    links = FailSafe.read(endpoint.failsafe).fallbacks
-    return any(
-        isinstance(link, Constant | Person) or (isinstance(link, Named) and arms.get("spare", key) != key)
-        for link in links
-    )
-
-
-def _breaker_of(endpoint: EndpointSpec) -> Breaker:
-    """As the endpoint that first names a package wants it; what cannot be read is refused where routes are made."""
-    declared = FailSafe.read(endpoint.failsafe).breaker
-    if declared is None:
-        return Breaker()
-    return Breaker(share=declared.failures, calls=declared.of, open_s=declared.open_s, probes=declared.probes)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -18,7 +18,7 @@ from perennial.serve.privacy import Privacy
 from perennial.serve.routing import goes_to_canary
 from perennial.serve.spec import EndpointSpec, key_of
 
-__all__ = ["Link", "Model", "Route", "Tally", "intake_of"]
+__all__ = ["Gate", "Link", "Model", "Route", "Tally", "intake_of"]
 
 Model: TypeAlias = "InlineModel | Line"
 
@@ -30,6 +30,25 @@ class Link(NamedTuple):
     arm: str
     value: Any = None
     probabilities: list[float] | None = None
+
+
+class Gate:
+    """Whether an endpoint asks one of its versions: not where it `is_broken`, but for so many `probes`."""
+
+    __slots__ = ("is_broken", "probes")
+
+    def __init__(self) -> None:
+        self.is_broken = False
+        self.probes = 0
+
+    def is_shut(self) -> bool:
+        """Whether others should answer this call instead; a few may find out that it is well again."""
+        if not self.is_broken:
+            return False
+        if self.probes > 0:
+            self.probes -= 1
+            return False
+        return True
 
 
 class Tally:
@@ -61,6 +80,7 @@ class Route:
 
     Attributes:
         intake: Checks its requests.
+        gates: Whether its arms are asked.
         keys: What the models of its arms are known by.
         versions: Those of its arms.
         classes: The labels of its answers, in the order of their probabilities.
@@ -77,12 +97,13 @@ class Route:
 
     def __init__(
         self, spec: EndpointSpec, intake: Intake, models: Mapping[str, Model], *, privacy: Privacy | None,
-        tally: Tally | None = None,
+        gates: Mapping[str, Gate] | None = None, tally: Tally | None = None,
     ) -> None:  # fmt: skip
         self.spec = spec
         self.name = spec.name
         self.intake = intake
         self.models = dict(models)
+        self.gates = {name: Gate() for name in models} if gates is None else dict(gates)
         self.keys = {name: key_of(arm) for name, arm in spec.arms().items()}
         self.versions = {name: arm.version for name, arm in spec.arms().items()}
         signature = intake.signature
@@ -153,13 +174,12 @@ class Route:
         """The arm that answers for `name`: where that one keeps failing, another one if there is one; "" leaves it to
         the chain of fallbacks."""
         models = self.models
-        if name == "canary" and _is_out(models["canary"]):
+        if name == "canary" and self.gates["canary"].is_shut():
             name = "live"
         if name == "live" and ("fallback" in models or self.chain):
-            live = models.get("live")
-            if live is None:
+            if "live" not in models:
                 name = "fallback"
-            elif _is_out(live):
+            elif self.gates["live"].is_shut():
                 name = "" if self.chain else "fallback"
         return name
 
@@ -185,13 +205,3 @@ class Route:
             name = "canary" if goes_to_canary(salt, ids[at] if entity is None else str(entity), share) else "live"
             parts.setdefault(name, []).append(at)
         return parts
-
-
-def _is_out(model: Model) -> bool:
-    """Whether others should answer instead; a few calls may find out that it is well again."""
-    if not model.is_broken:
-        return False
-    if model.probes > 0:
-        model.probes -= 1
-        return False
-    return True

@@ -47,6 +47,7 @@ class Shadowing:
         self._is_gone = is_gone
         self._debts: dict[tuple[str, int], deque[Debt]] = {}
         self._payers: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._killed: set[str] = set()  # debts over which a worker died: the next death is theirs as well
         self._is_ending = False
         for debt in journal.debts:
             self._debts.setdefault((debt.endpoint, debt.version), deque()).append(debt)
@@ -110,7 +111,7 @@ class Shadowing:
                     await asyncio.sleep(BUSY_S)
                 started = time.perf_counter()
                 try:
-                    told = await self._answer(route, arm, [tuple(row) for row in kept])
+                    told = await self._answer(route, arm, [tuple(row) for row in kept], debt.id)
                 except (Crashed, Deadline) as failure:
                     error = failure.what
                 except Unavailable:
@@ -131,7 +132,7 @@ class Shadowing:
         self._counters.add("shadow_rows_total", (endpoint, str(version)), len(kept))
         return True
 
-    async def _answer(self, route: Route, arm: str, rows: list[tuple[object, ...]]) -> Told:
+    async def _answer(self, route: Route, arm: str, rows: list[tuple[object, ...]], debt: str) -> Told:
         model = route.models[arm]
         asked = Asked(route.intake.names, rows)
         if isinstance(model, InlineModel):
@@ -140,8 +141,14 @@ class Shadowing:
             return told
         waiter: asyncio.Future[Part] = asyncio.get_running_loop().create_future()
         part = Part(asked, arm, lambda part: waiter.set_result(part) if not waiter.done() else None, alone=True)
+        # The pause before the next worker grows and may outlast this part: what it did must not be forgotten with it.
+        part.is_retried = debt in self._killed
         model.ask(part, self._timeout_s)
         settled = await waiter
+        if settled.is_retried and isinstance(settled.failure, Unavailable):
+            self._killed.add(debt)
+        if settled.failure is None or isinstance(settled.failure, (Crashed, Deadline)):
+            self._killed.discard(debt)
         if settled.failure is not None:
             raise settled.failure
         assert settled.told is not None

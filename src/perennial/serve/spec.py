@@ -73,7 +73,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The versions that an endpoint really runs; `problem` says why that is not what the spec asks for.
 
-    `broken`: arms that keep failing, for which others answer; `stopped`: why a person stopped it.
+    `broken`: arms that keep failing, for which others answer; `breakers`: those that are not closed, by arm ("open",
+    "half-open", or "crashing" where its worker dies again and again); `stopped`: why a person stopped it.
     """
 
     live: int | None = None
@@ -83,6 +84,7 @@ class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
     spare: int | None = None
     problem: str | None = None
     broken: list[str] = []
+    breakers: dict[str, str] = {}
     stopped: str = ""
 
 

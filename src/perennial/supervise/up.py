@@ -87,13 +87,17 @@ def _children(folder: WorkspaceFolder, settings: Settings, listening: socket.soc
         "--timeout-s": settings.predict_timeout_s,
         "--worker-memory-bytes": settings.worker_memory_bytes,
         "--trusted-types": settings.trusted_types,
+        "--access-log-share": settings.access_log_share,
+        "--otlp-endpoint": settings.otlp_endpoint,
+        "--trace-share": settings.trace_share,
     }
     if settings.grpc_port >= 0:
         beside = settings.serving_port + 1 if settings.serving_port else 0  # where that takes a free one, so does this
         limits["--grpc-port"] = settings.grpc_port or beside
     if settings.fronts > 0:
         limits["--fronts"] = settings.fronts
-    network = ["--worker-network"] if settings.worker_network else []
+    flags = ["--worker-network"] if settings.worker_network else []
+    flags += ["--access-log"] if settings.access_log else []
     return [
         Child(
             name="owner",
@@ -103,7 +107,7 @@ def _children(folder: WorkspaceFolder, settings: Settings, listening: socket.soc
         ),
         Child(
             name="serve",
-            argv=python("perennial.serve", *(str(part) for limit in limits.items() for part in limit), *network),
+            argv=python("perennial.serve", *(str(part) for limit in limits.items() for part in limit), *flags),
             ready=lambda pid: _service_is_ready(folder, pid),
         ),
         Child(name="jobs", argv=python("perennial.api.jobs"), ready=lambda pid: True),

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from grpc import StatusCode, aio
+from grpc import StatusCode, aio, ssl_channel_credentials, ssl_server_credentials
 
 from perennial.errors import Conflict, NotFound, TooLarge, Unavailable
 from perennial.models.signature import Field
@@ -340,3 +340,78 @@ def test_nothing_of_grpc_is_loaded_before_it_is_wanted() -> None:
         "assert not [name for name in sys.modules if name.startswith(('grpc', 'google.protobuf', 'pandas', 'sklearn'))]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def certificate() -> tuple[bytes, bytes]:
+    """A key, and a certificate for localhost that it signed itself."""
+    import datetime as dt
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return secret, made.public_bytes(pem)
+
+
+def test_with_a_certificate_it_answers_who_trusts_it_and_nobody_else() -> None:
+    secret, public = certificate()
+    _, other = certificate()
+
+    async def live(port: int, trusted: bytes | None) -> Any:
+        address = f"localhost:{port}"
+        channel = (
+            aio.insecure_channel(address)
+            if trusted is None
+            else aio.secure_channel(address, ssl_channel_credentials(root_certificates=trusted))
+        )
+        async with channel:
+            call = channel.unary_unary(f"/{SERVICE}/ServerLive", None, message("ServerLiveResponse").FromString)
+            return await call(b"", timeout=10)
+
+    async def run() -> None:
+        tls = ssl_server_credentials([(secret, public)])
+        server = GrpcServer(Endpoints(), "localhost:0", tls=tls)
+        await server.start()
+        try:
+            assert (await live(server.port, public)).live
+            for trusted in (other, None):
+                with pytest.raises(aio.AioRpcError) as error:
+                    await live(server.port, trusted)
+                assert error.value.code() is StatusCode.UNAVAILABLE
+        finally:
+            await server.stop(0)
+
+    asyncio.run(run())
+
+
+def test_the_index_and_the_statistics_are_those_of_http_and_nobody_loads_or_unloads() -> None:
+    index = ask("RepositoryIndex", message("RepositoryIndexRequest")())
+    assert [(model.name, model.version, model.state) for model in index.models] == [
+        ("wage", "3", "READY"), ("digit", "", "LOADING"),
+    ]  # fmt: skip
+    ready = ask("RepositoryIndex", message("RepositoryIndexRequest")(ready=True))
+    assert [model.name for model in ready.models] == ["wage"]
+    (told,) = ask("ModelStatistics", message("ModelStatisticsRequest")(name="wage")).model_stats
+    assert (told.name, told.version, told.inference_count, told.inference_stats.success.count) == ("wage", "3", 0, 0)
+    assert len(ask("ModelStatistics", message("ModelStatisticsRequest")()).model_stats) == 2
+    assert refused("ModelStatistics", message("ModelStatisticsRequest")(name="gold"))[0] is StatusCode.NOT_FOUND
+    for call in ("RepositoryModelLoad", "RepositoryModelUnload"):
+        code, says = refused(call, message(f"{call}Request")(model_name="wage"))
+        assert (code, "not" in says) == (StatusCode.ABORTED, True)

@@ -32,6 +32,7 @@ class Arrow:
     """Arrow's stream format (`WireFormat`)."""
 
     name = "arrow"
+    tells_rows = True
 
     def __init__(self, *, max_unpacked_bytes: int = UNPACKED_BYTES) -> None:
         self._limit = max_unpacked_bytes

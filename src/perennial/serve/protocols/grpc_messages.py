@@ -1,6 +1,7 @@
 """The messages of the Open Inference Protocol's gRPC service, made from a table of their fields.
 
-Names and numbers of the fields are the protocol's (package `inference`, service `GRPCInferenceService`). They live in a
+Names and numbers of the fields are the protocol's (package `inference`, service `GRPCInferenceService`); the statistics
+and the index of models are those of its extensions, as Triton's clients ask for them. They live in a
 pool of their own, so that a process may hold a client's generated classes of the same names as well.
 """
 
@@ -13,7 +14,10 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 __all__ = ["CONTENTS", "METHODS", "SERVICE", "message"]
 
 SERVICE = "inference.GRPCInferenceService"
-METHODS = ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer")
+METHODS = (
+    "ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer", "ModelStatistics",
+    "RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload",
+)  # fmt: skip
 
 # Which field of InferTensorContents holds which datatypes; FP16 and BF16 travel raw alone.
 CONTENTS = {
@@ -61,6 +65,20 @@ _MESSAGES = {
     "ModelInferResponse": "model_name: string 1, model_version: string 2, id: string 3,"
     " parameters: InferParameter{} 4, outputs: ModelInferResponse.InferOutputTensor* 5, raw_output_contents: bytes* 6",
     "ModelInferResponse.InferOutputTensor": _FILLED,
+    "ModelStatisticsRequest": _MODEL,
+    "ModelStatisticsResponse": "model_stats: ModelStatistics* 1",
+    "ModelStatistics": f"{_MODEL}, last_inference: uint64 3, inference_count: uint64 4, execution_count: uint64 5,"
+    " inference_stats: InferStatistics 6",
+    "InferStatistics": "success: StatisticDuration 1, fail: StatisticDuration 2, queue: StatisticDuration 3,"
+    " compute_input: StatisticDuration 4, compute_infer: StatisticDuration 5, compute_output: StatisticDuration 6",
+    "StatisticDuration": "count: uint64 1, ns: uint64 2",
+    "RepositoryIndexRequest": "repository_name: string 1, ready: bool 2",
+    "RepositoryIndexResponse": "models: RepositoryIndexResponse.ModelIndex* 1",
+    "RepositoryIndexResponse.ModelIndex": f"{_MODEL}, state: string 3, reason: string 4",
+    "RepositoryModelLoadRequest": "repository_name: string 1, model_name: string 2",
+    "RepositoryModelLoadResponse": "",
+    "RepositoryModelUnloadRequest": "repository_name: string 1, model_name: string 2",
+    "RepositoryModelUnloadResponse": "",
 }
 _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {

@@ -1,8 +1,9 @@
 """The Open Inference Protocol over gRPC, on grpc.aio: a server in each process that answers, all on one port.
 
 Written against `Predictor`, which whoever routes requests offers; the tensors are those of `inputs` and `outputs`. A
-request with raw contents is answered with raw contents, another with typed ones. The caller's deadline is passed on. A
-client's metadata `idempotency-key` makes a repeated call one prediction.
+request with raw contents is answered with raw contents, another with typed ones. The caller's deadline is passed on, or
+the parameter `timeout` (microseconds) where that is less. A client's metadata `idempotency-key` makes a repeated call
+one prediction.
 
 Importing this takes a tenth of a second and some megabytes: only who listens for gRPC imports it.
 """
@@ -22,8 +23,17 @@ from grpc import StatusCode, aio
 from perennial.errors import Conflict, Forbidden, Invalid, Mistake, NotFound, PerennialError, TooLarge, Unavailable
 from perennial.serve.line import Deadline
 from perennial.serve.protocols.grpc_messages import CONTENTS, METHODS, SERVICE, message
+from perennial.serve.protocols.inference import timeout_of
 from perennial.serve.protocols.inputs import CONTENT_TYPES, Tensor, asked_of
-from perennial.serve.protocols.models import EXTENSIONS, ServerState, find, metadata
+from perennial.serve.protocols.models import (
+    EXTENSIONS,
+    ServerState,
+    find,
+    index,
+    metadata,
+    not_by_clients,
+    statistics,
+)
 from perennial.serve.protocols.outputs import Output, check_wanted, outputs_of, parameters_of, version_of
 from perennial.serve.protocols.tensors import DATATYPES, to_raw
 
@@ -39,6 +49,7 @@ log = logging.getLogger("perennial.serve.grpc")
 MAX_BYTES = 10 * 1024 * 1024  # RELIABILITY 9: of one request
 MAX_KEY = 250  # characters of an idempotency key
 MAX_CALLS = 1000  # at a time in one process; more are refused as RESOURCE_EXHAUSTED before they are read
+MAX_SAID = 2000  # characters of a status: names that a caller made up may be longer than its channel takes back
 SOURCE = "grpc"
 _STATUS: tuple[tuple[type[PerennialError], StatusCode], ...] = (
     (NotFound, StatusCode.NOT_FOUND), (Conflict, StatusCode.ABORTED), (TooLarge, StatusCode.RESOURCE_EXHAUSTED),
@@ -68,6 +79,7 @@ class Predictor(Protocol):
         key: str,
         timeout_s: float | None,
         source: str,
+        trace: tuple[str, str],
     ) -> tuple[Answer, Intake]:
         """Answer a request, and the intake that it passed.
 
@@ -78,6 +90,7 @@ class Predictor(Protocol):
             key: Of the client, which makes a repetition the same request; empty without one.
             timeout_s: What is left of the caller's patience, seconds.
             source: The protocol, for the capture.
+            trace: The caller's own trace: W3C's `traceparent` and `tracestate`, empty without.
 
         Raises:
             PerennialError: No such endpoint or version, or the rows are not as they should be.
@@ -153,6 +166,10 @@ class _Calls:
             "ServerMetadata": self._server,
             "ModelMetadata": self._model,
             "ModelInfer": self._infer,
+            "ModelStatistics": self._statistics,
+            "RepositoryIndex": self._index,
+            "RepositoryModelLoad": self._load,
+            "RepositoryModelUnload": self._unload,
         }
 
     def of(self, name: str) -> Callable[[bytes, _Context], Awaitable[Any]]:
@@ -172,7 +189,7 @@ class _Calls:
                 request_id = os.urandom(8).hex()
                 log.exception("request %s failed", request_id)
                 status, says = StatusCode.INTERNAL, f"the prediction service failed [request {request_id}]"
-            return await context.abort(status, says)
+            return await context.abort(status, says[:MAX_SAID])
 
         return call
 
@@ -199,6 +216,23 @@ class _Calls:
                 getattr(made, field).add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         return made
 
+    async def _statistics(self, request: Any, context: _Context) -> Any:
+        found = statistics(self._predictor.state(), request.name, request.version or None)
+        for told in found:
+            told.pop("batch_stats")  # nothing is counted by size of batch
+        return message("ModelStatisticsResponse")(model_stats=found)
+
+    async def _index(self, request: Any, context: _Context) -> Any:
+        return message("RepositoryIndexResponse")(
+            models=index(self._predictor.state(), is_ready_only=bool(request.ready))
+        )
+
+    async def _load(self, request: Any, context: _Context) -> Any:
+        raise not_by_clients("load", request.model_name)
+
+    async def _unload(self, request: Any, context: _Context) -> Any:
+        raise not_by_clients("unload", request.model_name)
+
     async def _infer(self, request: Any, context: _Context) -> Any:
         is_raw = len(request.raw_input_contents) > 0
         wanted: list[str] = [output.name for output in request.outputs]
@@ -208,13 +242,15 @@ class _Calls:
                 check_wanted(wanted, intake.signature)
             return asked_of(_tensors(request), intake)
 
+        patience = [told for told in (context.time_remaining(), _timeout(request)) if told is not None]
         answer, intake = await self._predictor.predict(
             request.model_name,
             request.model_version or None,
             asked,
             key=_key(context),
-            timeout_s=context.time_remaining(),
+            timeout_s=min(patience, default=None),
             source=SOURCE,
+            trace=_trace(context),
         )
         if answer.status != 200:
             raise _NoAnswer(_OF_ANSWER.get(answer.status, StatusCode.INTERNAL), f"{answer.message} [{answer.id}]")
@@ -232,9 +268,19 @@ def _status_of(error: PerennialError) -> StatusCode:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), StatusCode.INTERNAL)
 
 
-def _key(context: _Context) -> str:
+def _sent_with(context: _Context, name: str) -> str | bytes:
+    """What the caller's metadata say under this name; "" without."""
     sent: Sequence[tuple[str, str | bytes]] = cast("Any", context.invocation_metadata()) or ()
-    key = next((value for name, value in sent if name == "idempotency-key"), "")
+    return next((value for known, value in sent if known == name), "")
+
+
+def _trace(context: _Context) -> tuple[str, str]:
+    parent, state = _sent_with(context, "traceparent"), _sent_with(context, "tracestate")
+    return (parent, state) if isinstance(parent, str) and isinstance(state, str) else ("", "")
+
+
+def _key(context: _Context) -> str:
+    key = _sent_with(context, "idempotency-key")
     if not isinstance(key, str) or len(key) > MAX_KEY:
         raise Invalid(
             f"an idempotency-key is text of at most {MAX_KEY} characters",
@@ -242,6 +288,15 @@ def _key(context: _Context) -> str:
             remedy="send a shorter one",
         )
     return key
+
+
+def _timeout(request: Any) -> float | None:
+    """What the parameter `timeout` says, where there is one."""
+    if "timeout" not in request.parameters:
+        return None
+    said = request.parameters["timeout"]
+    kind: str | None = said.WhichOneof("parameter_choice")
+    return timeout_of(getattr(said, kind) if kind is not None else None)
 
 
 def _tensors(request: Any) -> list[Tensor]:

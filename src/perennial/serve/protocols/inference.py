@@ -6,7 +6,8 @@ type: clients leave it out. Which tensors a request may hold is told in `inputs`
 
 The answer has the framing that was asked for: `parameters.binary_data_output` for all outputs, or
 `outputs[].parameters.binary_data` for one. Its `id` is the request's as text, or the prediction id where there was
-none. Errors are `{"error": "..."}` with 400 for whatever is wrong with a request.
+none. `parameters.timeout`, microseconds, is how long the caller waits. Errors are `{"error": "..."}` with 400 for
+whatever is wrong with a request.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from perennial.serve.asked import Asked
     from perennial.serve.intake import Intake
 
-__all__ = ["BINARY", "HEAD_LENGTH", "OpenInference", "refuse"]
+__all__ = ["BINARY", "HEAD_LENGTH", "OpenInference", "refuse", "timeout_of"]
 
 HEAD_LENGTH = b"inference-header-content-length"
 BINARY = b"application/octet-stream"
@@ -105,6 +106,7 @@ class OpenInference:
     """The Open Inference Protocol (`WireFormat`)."""
 
     name = "inference"
+    tells_rows = False
 
     def decode(self, request: HttpRequest, intake: Intake) -> Asked:
         """The rows of a request; see `WireFormat`. Leaves its id and what it wants for the answer."""
@@ -120,6 +122,7 @@ class OpenInference:
                 where="parameters.content_type",
                 remedy=f"send one of {', '.join(CONTENT_TYPES)}, or none",
             )
+        request.timeout_s = timeout_of(parameters.get("timeout"))
         request.kept = _Kept(
             id=None if head.id is None else str(head.id),
             wanted=[output.name for output in head.outputs] if head.outputs else None,
@@ -314,6 +317,19 @@ def _raw(tensor: _Input, size: object, used: int, rest: memoryview | None, where
             remedy="send the raw bytes behind the JSON, and its length as the header Inference-Header-Content-Length",
         )
     return rest[used : used + size]
+
+
+def timeout_of(said: object) -> float | None:
+    """The parameter `timeout` of a request in seconds; None, and 0 as clients send it, is no limit of the caller's.
+
+    Raises:
+        Invalid: It is no number of microseconds.
+    """
+    if said is None or (said == 0 and not isinstance(said, bool)):
+        return None
+    if not isinstance(said, int) or isinstance(said, bool) or not 0 < said < 2**64:
+        raise Invalid("a timeout is a number of microseconds", where="parameters.timeout", remedy="send a whole number")
+    return said / 1e6
 
 
 def _content_type(parameters: _Parameters, where: str) -> str | None:

@@ -44,6 +44,7 @@ class Invocations:
     """MLflow's `/invocations` (`WireFormat`)."""
 
     name = "mlflow"
+    tells_rows = False
 
     def __init__(self, *, max_unpacked_bytes: int = UNPACKED_BYTES) -> None:
         self._limit = max_unpacked_bytes

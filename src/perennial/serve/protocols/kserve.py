@@ -36,6 +36,7 @@ class KServe:
     """KServe's first protocol (`WireFormat`)."""
 
     name = "kserve"
+    tells_rows = False
 
     def decode(self, request: HttpRequest, intake: Intake) -> Asked:
         """The rows of a request; see `WireFormat`."""

@@ -26,7 +26,10 @@ __all__ = [
     "Target",
     "Verb",
     "find",
+    "index",
     "metadata",
+    "not_by_clients",
+    "statistics",
     "target_of",
     "tell",
 ]
@@ -116,11 +119,7 @@ def tell(target: Target, server: ServerState, body: bytes = b"") -> Reply:
         Conflict: Loading and unloading: which versions run is decided in the workspace.
     """
     if target.verb in ("load", "unload"):
-        raise Conflict(
-            f"models are not {target.verb}ed by clients of the prediction service",
-            where=target.model,
-            remedy="deploy a version in the workspace",
-        )
+        raise not_by_clients(target.verb, target.model)
     if target.verb == "live":
         return _json({"live": True})
     if target.verb == "ready":
@@ -130,10 +129,9 @@ def tell(target: Target, server: ServerState, body: bytes = b"") -> Reply:
     if target.verb == "models":
         return _json({"models": [model.name for model in server.models]})
     if target.verb == "index":
-        return _json(_index(server, is_ready_only=_wants_ready(body)))
+        return _json(index(server, is_ready_only=_wants_ready(body)))
     if target.verb == "stats":
-        models = server.models if not target.model else (find(server, target.model, target.version),)
-        return _json({"model_stats": [stats for model in models for stats in _stats(model, target.version)]})
+        return _json({"model_stats": statistics(server, target.model, target.version)})
     model = find(server, target.model, target.version)
     if target.verb == "model" and target.protocol == 2:
         return _json(metadata(model, target.version))
@@ -226,7 +224,17 @@ def _of_model(name: str, version: str | None, verbs: list[str]) -> Target | None
             return None
 
 
-def _index(server: ServerState, *, is_ready_only: bool) -> list[dict[str, str]]:
+def not_by_clients(verb: str, model: str) -> Conflict:
+    """That models come and go otherwise; `verb` is load or unload."""
+    return Conflict(
+        f"models are not {verb}ed by clients of the prediction service",
+        where=model,
+        remedy="deploy a version in the workspace",
+    )
+
+
+def index(server: ServerState, *, is_ready_only: bool) -> list[dict[str, str]]:
+    """Each version of each model: name, version, state, reason."""
     return [
         {"name": model.name, "version": version, "state": model.state, "reason": model.reason}
         for model in server.models
@@ -241,6 +249,16 @@ def _wants_ready(body: bytes) -> bool:
     if not isinstance(ready, bool):
         raise Invalid("ready is true or false", where="ready", remedy='send {"ready": true}, or nothing')
     return ready
+
+
+def statistics(server: ServerState, name: str = "", version: str | None = None) -> list[dict[str, Any]]:
+    """What the models answered since their process started: of this one, or of all.
+
+    Raises:
+        NotFound: There is no such model, or it has no such version.
+    """
+    models = server.models if not name else (find(server, name, version),)
+    return [stats for model in models for stats in _stats(model, version)]
 
 
 def _stats(model: ModelState, version: str | None) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ class Plain:
     """`POST /predict/{endpoint}`. The content type is not looked at: what is no JSON is told so."""
 
     name = "plain"
+    tells_rows = True
 
     def decode(self, request: HttpRequest, intake: Intake) -> Asked:
         if not request.body:

@@ -30,7 +30,8 @@ class HttpRequest(msgspec.Struct, kw_only=True):
     """A request as it came.
 
     `path` is decoded once; names of `headers` are in small letters, the last of a name counts. `kept` is what `decode`
-    leaves for `encode`, so that nothing is read twice.
+    leaves for `encode`, so that nothing is read twice, and `timeout_s` how long the caller waits, where the body says
+    so.
     """
 
     method: str
@@ -39,6 +40,7 @@ class HttpRequest(msgspec.Struct, kw_only=True):
     headers: dict[bytes, bytes]
     body: bytes
     kept: object = None
+    timeout_s: float | None = None
 
 
 class Reply(msgspec.Struct, kw_only=True):
@@ -51,9 +53,16 @@ class Reply(msgspec.Struct, kw_only=True):
 
 
 class WireFormat(Protocol):
-    """One protocol's way to ask for predictions. `name`: as it is counted and written down."""
+    """One protocol's way to ask for predictions.
+
+    Attributes:
+        name: As it is counted and written down.
+        tells_rows: An answer can say of each row that there is none, and why; else a request fails as a whole when the
+            models of some of its rows do not answer.
+    """
 
     name: str
+    tells_rows: bool
 
     def decode(self, request: HttpRequest, intake: Intake) -> Asked:
         """The checked rows of a request.
