@@ -21,6 +21,7 @@ import compiled
 import evaluating
 import life
 import log_call
+import monitoring
 import objects
 import predictions
 import serving
@@ -34,7 +35,7 @@ import tracking
 
 MODULES = (
     compiled, starting, objects, versions, validating, tracking, log_call, steps, evaluating, predictions, serving,
-    life,
+    monitoring, life,
 )  # fmt: skip
 SUBJECTS = {module.__name__: module.measure for module in MODULES}
 WORK = Path(__file__).parent / ".work"

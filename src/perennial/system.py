@@ -14,11 +14,13 @@ import msgspec
 
 from perennial import __version__
 from perennial.clock import Clock, MappedClock, parse_time
-from perennial.config import Settings, without_password
+from perennial.config import Settings
 from perennial.data.datasets import Datasets, DatasetVersion
 from perennial.data.schemas import Schemas, SchemaVersion
 from perennial.deploy.endpoints import Endpoint, Endpoints
 from perennial.errors import Forbidden
+from perennial.monitor.incidents.incidents import Incidents
+from perennial.monitor.incidents.outbox import Notices
 from perennial.registry.versions import Models
 from perennial.renew.retraining import Retraining
 from perennial.store.workspace_folder import WorkspaceFolder
@@ -87,6 +89,8 @@ class System:
         schemas: Schemas,
         models: Models,
         endpoints: Endpoints,
+        incidents: Incidents,
+        notices: Notices,
         renew: Retraining,
     ) -> None:
         self._folder = folder
@@ -96,6 +100,8 @@ class System:
         self._schemas = schemas
         self._models = models
         self._endpoints = endpoints
+        self._incidents = incidents
+        self._notices = notices
         self._renew = renew
 
     def info(self) -> Info:
@@ -114,7 +120,7 @@ class System:
         return [
             SettingValue(
                 name=item.name,
-                value=without_password(getattr(self._settings, item.name)),
+                value=self._settings.shown(item.name),
                 unit=item.metadata["unit"],
                 origin=self._settings.origin.get(item.name, "default"),
                 says=item.metadata["says"],
@@ -156,6 +162,7 @@ class System:
         endpoints = read("endpoints", self._endpoints.list)
         needs += [need for endpoint in endpoints if (need := _held(endpoint))]
         needs += read("jobs", self._failed_jobs)
+        needs += read("incidents", self._open_incidents) + read("notices", self._lost_notices)
         return Status(needs=sorted(needs, key=lambda need: need.since), endpoints=endpoints, problems=problems)
 
     def _data(self) -> list[Need]:
@@ -203,6 +210,33 @@ class System:
                 if live is not None and day is not None and parse_time(day) <= now
             ]
         return needs
+
+    def _open_incidents(self) -> list[Need]:
+        """Those that nobody looks after yet, of which somebody was to be told."""
+        return [
+            Need(
+                kind="incident",
+                subject=f"incident/{incident.number}",
+                says=f"{incident.severity}, {incident.endpoint}: {incident.says}",
+                command=f"perennial monitor show {incident.number}, then acknowledge, explain, close or false-alarm",
+                since=incident.opened,
+            )
+            for incident in self._incidents.list(state="open")
+            if incident.told
+        ]
+
+    def _lost_notices(self) -> list[Need]:
+        lost = self._notices.list(state="given up", unsettled=True)
+        return [
+            Need(
+                kind="notice",
+                subject=f"incident/{notice.incident}",
+                says=f"its notice to {notice.target} did not arrive: {notice.error}",
+                command=f"mend the cause, then perennial monitor notices --retry {notice.key}",
+                since=notice.settled or notice.created,
+            )
+            for notice in lost
+        ]
 
     def _failed_jobs(self) -> list[Need]:
         last = {job.loop: job for job in self._renew.jobs()}

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from perennial.data.schemas import Schemas
     from perennial.deploy.endpoints import Endpoints
     from perennial.monitor.findings import Monitor
+    from perennial.monitor.incidents.incidents import Incidents
+    from perennial.monitor.incidents.maintenance import Maintenance
+    from perennial.monitor.incidents.outbox import Notices
     from perennial.registry.card.cards import Cards
     from perennial.registry.imports import ModelImports
     from perennial.registry.model_versions import ModelVersions
@@ -76,6 +79,9 @@ SERVICES: Mapping[str, str] = MappingProxyType(
         "endpoints": "perennial.deploy.endpoints:Endpoints",
         "predictions": "perennial.capture.predictions:Predictions",
         "monitor": "perennial.monitor.findings:Monitor",
+        "incidents": "perennial.monitor.incidents.incidents:Incidents",
+        "maintenance": "perennial.monitor.incidents.maintenance:Maintenance",
+        "notices": "perennial.monitor.incidents.outbox:Notices",
         "renew": "perennial.renew.retraining:Retraining",
     }
 )
@@ -118,6 +124,9 @@ class Workspace:
     endpoints: Endpoints
     predictions: Predictions
     monitor: Monitor
+    incidents: Incidents
+    maintenance: Maintenance
+    notices: Notices
     renew: Retraining
 
     def __init__(

@@ -122,6 +122,30 @@ def test_empty_lists_say_what_fills_them(perennial: Perennial) -> None:
     assert perennial("endpoints", "status").code == 0
 
 
+@pytest.mark.usefixtures("candidate")
+def test_the_status_of_endpoints_says_who_is_stopped_and_who_is_left_alone(perennial: Perennial, project: Path) -> None:
+    from perennial.api.connect import open
+
+    with open() as ws:
+        signature = ws.objects.put(b'{"task": "regression"}')
+        package = ws.objects.put(json.dumps({"format": 1, "files": {"signature.json": [signature, 1]}}).encode())
+        made = ws.models.register(name="salary", package=package, origin="loop")
+    assert perennial("approve", f"salary@{made.version}").code == 0
+    assert perennial("deploy", f"salary@{made.version}").code == 0
+    said = perennial("endpoints", "status").out.splitlines()
+    assert (said[0].split()[-1], said[1].split()[-1]) == ("answers", "yes")
+    status = {"revision": 1, "seen": 1, "pid": 1, "address": "", "ready": True, "received": 0, "stored": 0}
+    status |= {"dropped": 0, "pending": 0, "shadow_pending": 0}
+    broken = {"live": 1, "broken": ["live"], "breakers": {"live": "open"}}
+    path = project / ".perennial" / "serving" / "status.json"
+    path.write_text(json.dumps(status | {"endpoints": {"salary": broken}}))
+    assert perennial("endpoints", "status").out.splitlines()[1].endswith("live: breaker open")
+    (told,) = perennial("endpoints", "status", "--json").json
+    assert told["running"]["breakers"] == {"live": "open"}
+    assert perennial("endpoints", "stop", "salary", "--reason", "the prices are wrong").code == 0
+    assert perennial("endpoints", "status").out.splitlines()[1].endswith("stopped: the prices are wrong")
+
+
 def test_init_writes_a_template_and_never_over_anything(perennial: Perennial, project: Path) -> None:
     templates = perennial("init", "--list", "--json").json["templates"]
     assert "salary" in templates

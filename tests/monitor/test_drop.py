@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 
 from perennial import stats
-from perennial.monitor.watch import RECENT_ROWS, DetectorStep, LossReference, detect_drop, loss_reference
+from perennial.monitor.watching.watch import RECENT_ROWS, DetectorStep, LossReference, detect_drop, loss_reference
 from perennial.types import canonical_json
 
 LABELS = 10_000  # between false alarms

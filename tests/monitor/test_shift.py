@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import false_discovery_control, ncx2
 
 from perennial.monitor.findings import NewFinding
-from perennial.monitor.watch import SHIFT_ALPHA, Shift, find_shift
+from perennial.monitor.watching.watch import SHIFT_ALPHA, Shift, find_shift
 from perennial.types import canonical_json
 
 EVEN = [500] * 10

@@ -15,16 +15,19 @@ from perennial.api.child import start
 from perennial.api.client import HeldLease
 from perennial.clock import Micros
 from perennial.errors import PerennialError
+from perennial.monitor.incidents.delivery import Courier
+from perennial.monitor.incidents.senders import senders_of
 from perennial.renew.reconcile import Reconciler
 from perennial.renew.retraining import LEAD, LEAD_TTL_S
 from perennial.tracking.left import Sent
 from perennial.workspace import Workspace
 
-__all__ = ["main", "send_what_is_left"]
+__all__ = ["main", "send_notices", "send_what_is_left"]
 
 SIMULATED_PAUSE_S = 0.01
 REAL_PAUSE_S = 0.5  # an approval or rollback by hand is taken up within a second
 REPORT_EVERY_US = 60_000_000
+NOTICES_EVERY_S = 1.0  # how long a notice waits for its first attempt
 LEFT_EVERY_S = 10.0  # what processes that died had logged is there so soon
 _log = logging.getLogger("perennial.reconciler")
 
@@ -35,6 +38,7 @@ def main() -> None:
     ws, _ = start("perennial.api.reconciler", "reconciler", lease=held)
     stop = threading.Event()
     threading.Thread(target=send_what_is_left, args=(ws, stop), name="perennial-send-left", daemon=True).start()
+    threading.Thread(target=send_notices, args=(ws, held, stop), name="perennial-notices", daemon=True).start()
     with ws:
         _run(ws, _Lead(ws, held), stop)
 
@@ -95,6 +99,19 @@ def send_what_is_left(ws: Workspace, stop: threading.Event) -> None:
             _log.info("sent what %d processes left: %s %s", done.spools, counted, done.problem)
         if stop.wait(LEFT_EVERY_S):
             return
+
+
+def send_notices(ws: Workspace, held: HeldLease, stop: threading.Event) -> None:
+    """Carry out what waits in the outbox while this process leads. Beside the passes: receivers may be slow."""
+    courier: Courier | None = None
+    while not stop.wait(NOTICES_EVERY_S):
+        if not held.epoch:
+            continue
+        try:
+            courier = courier or Courier(ws.notices, senders_of(ws.settings, ws.clock))
+            courier.go()
+        except Exception:  # noqa: BLE001  # the boundary of the thread: recorded, and tried again
+            _log.exception("notices could not be sent")
 
 
 def _look(reconciler: Reconciler, now: Micros) -> tuple[bool, str]:

@@ -251,6 +251,7 @@ def _refusal(error: PerennialError, request: Request) -> Response:
 # What is served beside the operations, resolved when the owner starts.
 SURFACES = (
     "perennial.ui.pages:doors",
+    "perennial.api.metrics:doors",
     "perennial.api.mlflow.artifacts:doors",
     "perennial.api.mlflow.surface:doors",
 )

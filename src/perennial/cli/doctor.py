@@ -162,7 +162,7 @@ def _records(folder: WorkspaceFolder, settings: Settings) -> Finding:
 def _settings() -> Iterable[dict[str, Any]]:
     from dataclasses import fields
 
-    from perennial.config import read_settings, without_password
+    from perennial.config import read_settings
 
     settings = read_settings(Path.cwd(), os.environ)
     for item in fields(settings):
@@ -170,7 +170,7 @@ def _settings() -> Iterable[dict[str, Any]]:
             origin = settings.origin.get(item.name, "default")
             yield {
                 "name": item.name,
-                "value": without_password(getattr(settings, item.name)),
+                "value": settings.shown(item.name),
                 "unit": item.metadata["unit"],
                 "origin": origin,
             }

@@ -38,6 +38,7 @@ COMMANDS = {  # in the order of a project's life
     "models": "model versions: list, show, card, compare, explain, decide, move in and out",
     "runs": "runs: list, show, log",
     "endpoints": "endpoints: status, history, live, pin, unpin",
+    "monitor": "what changed, whether it hurts: run, report, incidents, maintenance, notices",
     "label": "true values for past predictions: import",
 }
 

@@ -214,6 +214,9 @@ def _state(version: int, state: str, rollouts: list[Rollout]) -> str:
     return next((found.state for found in rollouts if found.version == version), state)
 
 
+_FOUND = {"performance_drop": "drop", "covariate_shift": "shift", "prediction_shift": "shift"}
+
+
 def _timeline(findings: Any, decisions: Any, versions: Any, rollouts: list[Rollout]) -> list[Moment]:
     told: list[tuple[int, int, Moment]] = []
 
@@ -222,7 +225,8 @@ def _timeline(findings: Any, decisions: Any, versions: Any, rollouts: list[Rollo
         told.append((at, order, Moment(at=_day(at), what=what, says=says, numbers=kept)))
 
     for found in findings:
-        what = {"performance_drop": "drop", "covariate_shift": "shift", "prediction_shift": "shift"}[found.kind]
+        kind = str(found.kind)
+        what = _FOUND.get(kind, kind.replace("_", " "))
         add(found.at, 0, what, found.says, found.evidence)
     for decision in decisions:
         add(decision.at, 1, f"retrain: {decision.verdict}", decision.reason)

@@ -16,6 +16,7 @@ from perennial.types import JSON
 __all__ = [
     "Declaration",
     "EvaluatePolicy",
+    "MonitorPolicy",
     "Requirement",
     "RetrainPolicy",
     "SplitPolicy",
@@ -32,7 +33,7 @@ BadRows = Literal["warn", "quarantine", "stop"]
 Options = Mapping[str, JSON]
 
 # Left out of the JSON where nothing was said, so that a loop of before they were there is still the same loop.
-_LATER = ("cursor", "overlap", "schema", "checks", "bad_rows", "split", "evaluate", "failsafe", "capture")
+_LATER = ("cursor", "overlap", "schema", "checks", "bad_rows", "split", "evaluate", "failsafe", "capture", "monitor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +145,31 @@ class EvaluatePolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MonitorPolicy:
+    """How the live version is watched; everything is, also where nothing is declared.
+
+    Attributes:
+        false_alarms: Allowed in `days` days, over all monitors of the endpoint.
+        days: See `false_alarms`.
+        window_s: Length of a window.
+        min_rows: Rows in a window; a thinner one is merged with those that follow.
+        slices: Columns whose values are watched one by one.
+        groups: Columns whose values are groups of people; None: those of `evaluate`.
+        slow_ms: An answer that takes longer is a slow one.
+        off: Kinds of findings that are not looked for.
+    """
+
+    false_alarms: float = 1.0
+    days: float = 30.0
+    window_s: float = 86_400.0
+    min_rows: int = 500
+    slices: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None
+    slow_ms: float | None = None
+    off: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Declaration:
     """Everything that a loop file declares. `capture`: what is done to columns before a request is written down."""
 
@@ -165,6 +191,7 @@ class Declaration:
     evaluate: EvaluatePolicy | None = None
     failsafe: FailSafePolicy | None = None
     capture: Mapping[str, str] | None = None
+    monitor: MonitorPolicy | None = None
 
     @property
     def where(self) -> str:
@@ -202,6 +229,12 @@ class Declaration:
             told: dict[str, Any] = dict(value["evaluate"])
             told |= {name: tuple(told.get(name, ())) for name in ("groups", "leave_out")}
             parts["evaluate"] = EvaluatePolicy(**told)
+        if value.get("monitor") is not None:
+            watched: dict[str, Any] = dict(value["monitor"])
+            watched |= {name: tuple(watched.get(name, ())) for name in ("slices", "off")}
+            groups = watched.get("groups")
+            watched["groups"] = None if groups is None else tuple(groups)
+            parts["monitor"] = MonitorPolicy(**watched)
         if value.get("failsafe") is not None:
             parts["failsafe"] = FailSafePolicy.from_json(value["failsafe"])
         return cls(**{**value, **parts})

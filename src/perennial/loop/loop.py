@@ -19,6 +19,7 @@ from perennial.loop.declaration import (
     BadRows,
     Declaration,
     EvaluatePolicy,
+    MonitorPolicy,
     Requirement,
     RetrainPolicy,
     SplitPolicy,
@@ -38,6 +39,7 @@ from perennial.loop.failsafe import (
 )
 from perennial.loop.options import choice, count, flag, number, seconds, text
 from perennial.loop.place import place, relative, user_frame
+from perennial.loop.watched import MONITORS
 
 __all__ = ["Loop"]
 
@@ -102,6 +104,7 @@ class Loop:
         self._evaluate: EvaluatePolicy | None = None
         self._failsafe: FailSafePolicy | None = None
         self._capture: dict[str, str] | None = None
+        self._monitor: MonitorPolicy | None = None
 
     @overload
     def collect(self, function: F) -> F: ...
@@ -292,6 +295,46 @@ class Loop:
         wanted = tuple(trigger for trigger in triggers if trigger.kind not in ("by_hand", "never"))
         self._retrain = RetrainPolicy(wanted, approval, seconds("cool_down", cool_down))
 
+    def monitor(
+        self,
+        *,
+        one_false_alarm_in: str = "30d",
+        window: str = "1d",
+        min_rows: int = 500,
+        slices: Sequence[str] = (),
+        groups: Sequence[str] | None = None,
+        slow_ms: float | None = None,
+        off: Sequence[str] = (),
+    ) -> None:
+        """Declare how the live version is watched. Everything is watched also without this, with these defaults.
+
+        Args:
+            one_false_alarm_in: While nothing changes, at most one alarm in so much time on average, over all monitors
+                of the endpoint together: a duration.
+            window: What is judged together: a duration, of whole days where the data have weekdays.
+            min_rows: Rows in a window; a thinner one is merged with those that follow.
+            slices: Columns whose values are watched one by one, as in ("region",).
+            groups: Columns whose values are groups of people; those of `loop.evaluate` when left out.
+            slow_ms: An answer that takes longer is a slow one, and of these there may be one in a hundred; those of
+                `require.latency` when left out.
+            off: What is not looked for, as in ("traffic",).
+        """
+        if self._monitor is not None:
+            raise LoopError("loop.monitor is called twice", where=place(), remedy="say it in one call")
+        for option, columns in (("slices", slices), ("groups", groups), ("off", off)):
+            if isinstance(columns, str):
+                what = f"{option} cannot be {columns!r}"
+                raise LoopError(what, where=place(), remedy=f"give a tuple, as in {option}=({columns!r},)")
+        self._monitor = MonitorPolicy(
+            days=seconds("one_false_alarm_in", one_false_alarm_in, least=1.0) / 86_400.0,
+            window_s=seconds("window", window, least=60.0),
+            min_rows=count("min_rows", min_rows, least=100),
+            slices=tuple(text("slices", name) for name in slices),
+            groups=None if groups is None else tuple(text("groups", name) for name in groups),
+            slow_ms=None if slow_ms is None else number("slow_ms", slow_ms, above=0),
+            off=tuple(choice("off", name, MONITORS) for name in off),
+        )
+
     def guard(self, *guards: Guard) -> None:
         """Add checks of each request and each answer, asked in the order in which `guard` lists them."""
         before = self._failsafe or FailSafePolicy()
@@ -442,6 +485,7 @@ class Loop:
             evaluate=self._evaluate,
             failsafe=self._failsafe,
             capture=self._capture,
+            monitor=self._monitor,
         )
 
     def functions(self) -> dict[str, Callable[..., Any]]:

@@ -86,7 +86,10 @@ def profile(series: pl.Series, *, as_text: bool = False) -> Profile | None:
 def count(bins: Bins | Profile, series: pl.Series) -> np.ndarray[Any, Any]:
     """How many values of a window fall into each bin."""
     fixed = bins_from_dict(bins.bins) if isinstance(bins, Profile) else bins
-    return fixed.count(_texts(series)) if isinstance(fixed, CategoryBins) else fixed.count(_numbers(series))
+    if isinstance(fixed, CategoryBins):
+        tally = series.cast(pl.String()).alias("value").value_counts(name="rows")
+        return fixed.count_distinct(tally["value"].to_list(), tally["rows"].to_numpy())
+    return fixed.count(_numbers(series))
 
 
 def losses(predicted: pl.Series, actual: pl.Series, *, task: str) -> Losses:

@@ -1,7 +1,7 @@
 """What the monitors found, each finding once, and how far each detector has read.
 
-A detector's step and what it found are one transaction that compares the cursor, so that a watcher killed between
-two steps neither skips an observation nor counts one twice.
+A detector's step, what it found, the incident that this belongs to and the notices of it are one transaction that
+compares the cursor, so that a watcher killed between two steps neither skips an observation nor counts one twice.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ from typing import Any, Literal
 import msgspec
 import sqlalchemy as sa
 
+from perennial.config import Settings
 from perennial.errors import Conflict
+from perennial.loop.watched import Monitored
+from perennial.monitor.incidents.grouping import place
+from perennial.monitor.incidents.notices import Alarming
 from perennial.monitor.records import detectors, findings
 from perennial.store.records import Records, Transaction
 from perennial.types import canonical_json
 
-__all__ = ["DetectorState", "Finding", "Monitor", "NewFinding"]
+__all__ = ["DetectorState", "Finding", "Kind", "Monitor", "NewFinding"]
 
-Kind = Literal["performance_drop", "covariate_shift", "prediction_shift"]
+Kind = Monitored
 Severity = Literal["info", "warn", "critical"]
 
 
@@ -46,17 +50,19 @@ class NewFinding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding(NewFinding, frozen=True, kw_only=True):
-    """A finding as it was recorded at `at`."""
+    """A finding as it was recorded at `at`. `muted` is the maintenance window in which it lies, if it lies in one."""
 
     endpoint: str
     at: int
+    muted: int | None = None
 
 
 class Monitor:
     """Findings and detector states. Safe for concurrent use."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, settings: Settings | None = None) -> None:
         self._records = records
+        self._alarming = Alarming.of(settings or Settings(), is_simulated=records.clock.is_simulated)
 
     def detector(self, *, endpoint: str, version: int, name: str) -> DetectorState | None:
         """Where this detector stands; None before its first step."""
@@ -102,7 +108,7 @@ class Monitor:
                     state=canonical_json(state).decode(),
                 )
             )
-            _record(tx, endpoint, found)
+            _record(tx, endpoint, found, self._alarming)
             return DetectorState(endpoint=endpoint, version=version, name=name, cursor=cursor_to, state=state)
 
         return self._records.write(change)
@@ -117,18 +123,19 @@ class Monitor:
         return self._records.read(lambda connection: [_finding(row) for row in connection.execute(query).mappings()])
 
 
-def _record(tx: Transaction, endpoint: str, found: list[NewFinding]) -> None:
+def _record(tx: Transaction, endpoint: str, found: list[NewFinding], alarming: Alarming) -> None:
     for finding in found:
         where = (findings.c.endpoint == endpoint) & (findings.c.key == finding.key)
         if tx.connection.execute(sa.select(findings.c.key).where(where)).first() is not None:
             continue
         values = msgspec.structs.asdict(finding) | {"evidence": canonical_json(finding.evidence).decode()}
-        tx.connection.execute(sa.insert(findings).values(endpoint=endpoint, at=tx.now, **values))
         tx.event(
             f"found.{finding.kind}",
             f"endpoint/{endpoint}",
             {"key": finding.key, "version": finding.version, "severity": finding.severity, "says": finding.says},
         )
+        placed = place(tx, endpoint, finding, alarming)
+        tx.connection.execute(sa.insert(findings).values(endpoint=endpoint, at=tx.now, muted=placed.muted, **values))
 
 
 def _finding(row: sa.RowMapping) -> Finding:

@@ -17,6 +17,7 @@ __all__ = ["aliases", "facts", "model_tags", "models", "test_set_uses", "test_se
 class _Evaluation(msgspec.Struct):
     answers: Digest | None = None
     explanation: Digest | None = None
+    reference: Digest | None = None
 
 
 class _Explanation(msgspec.Struct):
@@ -30,12 +31,12 @@ def _package_files(package: bytes, _get: Callable[[Digest], bytes]) -> Iterable[
 
 
 def _measured(evaluation: bytes, get: Callable[[Digest], bytes]) -> Iterable[Digest]:
-    """The answers behind an evaluation, what explains the model, and the attributions behind that."""
+    """The answers and rows behind an evaluation, what explains the model, and the attributions behind that."""
     found = msgspec.json.decode(evaluation, type=_Evaluation)
     attributions = None
     if found.explanation:
         attributions = msgspec.json.decode(get(found.explanation), type=_Explanation).attributions
-    return [digest for digest in (found.answers, found.explanation, attributions) if digest]
+    return [digest for digest in (found.answers, found.reference, found.explanation, attributions) if digest]
 
 
 # `last` is the highest number that was ever given: numbers are not used again.

@@ -24,13 +24,15 @@ from perennial.evaluate.explain.registration import explain
 from perennial.evaluate.material import Live, Material
 from perennial.evaluate.metrics import loss_of
 from perennial.evaluate.requirements import Case, DataFacts, PackageFacts, Refit, check_requirements
-from perennial.loop.declaration import Declaration
+from perennial.loop.declaration import Declaration, Task
 from perennial.models.asking import ask
 from perennial.models.facts.verdict import Verdict
 from perennial.models.package import Predictor, checkout, read_manifest
 from perennial.models.rows import to_records
 from perennial.models.sandbox import rules_of
 from perennial.models.signature import Signature
+from perennial.monitor.held_out import to_parquet
+from perennial.monitor.sample import Sample, moments_of
 from perennial.pipeline.execute import Execution
 from perennial.registry.test_sets import JudgedOn
 from perennial.registry.versions import ModelVersion, package_of
@@ -121,6 +123,7 @@ def judge(
     evaluation = msgspec.structs.replace(
         evaluation,
         explanation=_explained(rooms, fitted, test_frame, test),
+        reference=rooms.objects.put(to_parquet(_reference(declaration, fitted.test, test_frame, test, task))),
         compilation=msgspec.to_builtins(fitted.made.compilation),
     )
     return Judged(
@@ -301,6 +304,31 @@ def _held_out(predictor: Predictor, declaration: Declaration, table: pa.Table, a
     task = predictor.signature.task
     values = truth.cast(pl.Float64).to_numpy() if task == "regression" else truth
     return HeldOut.of(values, answers, task, clusters=entities)
+
+
+def _reference(declaration: Declaration, table: pa.Table, frame: pl.DataFrame, test: HeldOut, task: Task) -> Sample:
+    """The held-out rows as later ones will be captured, with what the model answered and the truth.
+
+    Columns that a loop keeps back when it is asked are kept back here, too: they are compared with nothing.
+    """
+    context = {declaration.key, declaration.time, *(declaration.capture or {})}
+    inputs = frame.select(name for name in frame.columns if name not in context)
+    moments = None if declaration.time is None else cast(pl.Series, pl.from_arrow(table.column(declaration.time)))
+    if task == "regression":
+        predictions, labels = (pl.Series(values, dtype=pl.Float64) for values in (test.answers.prediction, test.truth))
+    else:
+        predictions, labels = (
+            pl.Series(values.tolist(), dtype=pl.String) for values in (test.answers.labels(), test.labels())
+        )
+    return Sample(
+        inputs=inputs,
+        task=task,
+        classes=test.answers.classes,
+        predictions=predictions,
+        probs=test.answers.probabilities,
+        labels=labels,
+        at=moments_of(moments) if moments is not None and moments.dtype.is_temporal() else None,
+    )
 
 
 def _stored(rooms: Rooms, test: HeldOut, live: Answers | None, fresh: NDArray[np.bool_] | None, task: str) -> Digest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -22,16 +21,19 @@ from perennial.models.package import read_manifest
 from perennial.models.reference import Reference, count
 from perennial.models.signature import Signature
 from perennial.monitor.adapting import follow_labels
+from perennial.monitor.captured import held_out_rows
 from perennial.monitor.findings import Finding, NewFinding
-from perennial.monitor.watch import LossReference, Shift, detect_drop, find_shift, loss_reference
-from perennial.monitor.windows import closed_windows
+from perennial.monitor.watching.watch import LossReference, Shift, detect_drop, find_shift, loss_reference
+from perennial.monitor.windows import DAY, closed_windows
 from perennial.registry.versions import package_of
+from perennial.renew.due import DueStep
 from perennial.renew.policy import Harm
 from perennial.renew.rooms import Rooms
+from perennial.renew.watching import Watcher
 from perennial.serve.frames import first_id, moment_of
 from perennial.types import Micros
 
-__all__ = ["DueStep", "Observer", "losses_of", "missed_by"]
+__all__ = ["Observer", "losses_of", "missed_by"]
 
 Floats = NDArray[np.float64]
 SLOW_US = 1_000_000  # an answer slower than this is a bad one where the loop asks for no latency
@@ -41,28 +43,26 @@ DEFAULT_DROP = {"one_false_alarm_in": 100_000, "tolerance": 0.1}  # watched also
 DEFAULT_SHIFT = {"tolerance": 0.05, "min_rows": 500}
 
 
-@dataclass(frozen=True, kw_only=True)
-class DueStep:
-    """A detector's step that is due; see `Monitor.step`."""
-
-    version: int
-    name: str
-    cursor_from: int
-    cursor_to: int
-    state: dict[str, Any]
-    found: list[NewFinding]
-
-
 class Observer:
     """One endpoint as it was before `now`. Made anew for each pass; reads each thing once."""
 
-    def __init__(self, rooms: Rooms, endpoint: Endpoint, declaration: Declaration, now: Micros) -> None:
+    def __init__(
+        self,
+        rooms: Rooms,
+        endpoint: Endpoint,
+        declaration: Declaration,
+        now: Micros,
+        *,
+        looked: dict[tuple[str, int], int] | None = None,
+    ) -> None:
+        """`looked`: see `Watcher`."""
         assert endpoint.live is not None
         assert endpoint.live_since is not None
         self.endpoint = endpoint
         self.now = now
         self._rooms = rooms
         self._declaration = declaration
+        self._looked = {} if looked is None else looked
         self._live = endpoint.live
         self._live_since = endpoint.live_since
         self._reader = PredictionReader(rooms.objects, rooms.predictions)
@@ -101,7 +101,10 @@ class Observer:
 
     def due_steps(self) -> list[DueStep]:
         """The steps of the live version's detectors that new labels or closed windows make due."""
-        return [*self._drop_steps(), *self._shift_steps(), *self._interval_steps()]
+        watcher = Watcher(
+            self._rooms, self.endpoint, self._declaration, self.now, slow_us=self._slow_us, looked=self._looked
+        )
+        return [*self._drop_steps(), *self._shift_steps(), *self._interval_steps(), *watcher.due_steps()]
 
     def interval_level(self) -> tuple[float, int] | None:
         """How much the live version's intervals may miss by now, and after how many labels; None: as declared."""
@@ -192,6 +195,7 @@ class Observer:
         )
 
     def _drop_steps(self) -> list[DueStep]:
+        """Label by label, where the loop states how many labels a false alarm may come in; else see `Watcher`."""
         name = "performance"
         held = self._rooms.monitor.detector(endpoint=self.endpoint.name, version=self._live, name=name)
         cursor = held.cursor if held is not None else 0
@@ -199,7 +203,7 @@ class Observer:
             endpoint=self.endpoint.name, after_seq=cursor, before=self.now, first_id=first_id(self._live_since)
         )
         reference = self.losses
-        if not labels or reference is None:
+        if not labels or reference is None or not self._follows_labels:
             return []
         last = labels[-1].seq
         # Only labels of answers that this version gave itself; a later revision of a label is not a new observation.
@@ -227,6 +231,14 @@ class Observer:
                 version=self._live, name=name, cursor_from=cursor, cursor_to=last, state=step.state, found=step.found
             )
         ]
+
+    @property
+    def _follows_labels(self) -> bool:
+        """Also a version without held-out rows, which nothing else watches."""
+        if "performance_drop" in self._options:
+            return True
+        version = self._rooms.models.get(name=self.endpoint.name, version=self._live)
+        return held_out_rows(version, self._rooms.objects) is None
 
     def _interval_steps(self) -> list[DueStep]:
         """Labels that are new against the intervals or sets that were answered."""
@@ -262,6 +274,8 @@ class Observer:
         name = "shift"
         held = self._rooms.monitor.detector(endpoint=self.endpoint.name, version=self._live, name=name)
         start = held.cursor if held is not None else self._live_since
+        if start + DAY > self.now:  # nothing is read before a window can have closed
+            return []
         catalogue = self._rooms.predictions.chunks(endpoint=self.endpoint.name, since=start, until=self.now)
         if sum(chunk.rows for chunk in catalogue) < int(options["min_rows"]):
             return []
@@ -322,6 +336,9 @@ class Observer:
 
     @property
     def _slow_us(self) -> float:
+        policy = self._declaration.monitor
+        if policy is not None and policy.slow_ms is not None:
+            return policy.slow_ms * 1000
         for requirement in self._declaration.requirements:
             if requirement.kind == "latency":
                 limit: Any = requirement.options["p99_ms"]

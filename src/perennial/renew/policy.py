@@ -7,17 +7,30 @@ declares them to be. A rollout under way or a cool-down postpones the answer, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from perennial.clock import iso
 from perennial.loop.declaration import RetrainPolicy
-from perennial.monitor.findings import Finding
+from perennial.monitor.findings import Finding, Kind
 from perennial.renew.retraining import Decision
 from perennial.types import Micros
 
 __all__ = ["Harm", "Proposal", "Situation", "propose"]
+
+
+# What a finding can be a reason for. Bad data, slow answers and the like are no reason to train on them.
+_TRIGGERS: Final[Mapping[Kind, str]] = {
+    "performance_drop": "performance_drop",
+    "concept_drift": "performance_drop",
+    "covariate_shift": "shift",
+    "multivariate_shift": "shift",
+    "prediction_shift": "shift",
+    "prior_shift": "shift",
+    "estimated_drop": "shift",
+    "slice_drop": "shift",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +80,7 @@ def propose(policy: RetrainPolicy, situation: Situation) -> list[Proposal]:
     for finding in situation.findings:
         if finding.key in answered or finding.severity == "info":
             continue
-        trigger = "performance_drop" if finding.kind == "performance_drop" else "shift"
+        trigger = _TRIGGERS.get(finding.kind, "")
         if trigger not in triggers:
             continue
         if finding.version != situation.live:

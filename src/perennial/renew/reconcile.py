@@ -12,6 +12,7 @@ from perennial.deploy.endpoints import Endpoint, Rollout, StageOptions
 from perennial.deploy.judge import judge
 from perennial.errors import Conflict
 from perennial.loop.declaration import Declaration
+from perennial.monitor.incidents.maintenance import covering
 from perennial.renew.observe import Observer
 from perennial.renew.policy import Situation, propose
 from perennial.renew.retraining import LoopRecord
@@ -35,13 +36,17 @@ class Reconciler:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._seen: dict[str, tuple[int, ...]] = {}
+        self._looked: dict[tuple[str, int], int] = {}
         self._tended = float("-inf")
 
     def look(self, now: Micros) -> str:
         """Take every step that is due at `now`; says what it waits for, or nothing when all is done."""
         rooms = self._rooms
         rooms.predictions.ingest()
-        if time.monotonic() - self._tended >= TEND_EVERY_S:
+        is_due = time.monotonic() - self._tended >= TEND_EVERY_S
+        if is_due or rooms.clock.is_simulated:
+            rooms.incidents.close_quiet()  # before anything is found: what is found next is another incident
+        if is_due:
             rooms.predictions.tend()
             self._tended = time.monotonic()
         owed = sum(rooms.predictions.counts(endpoint=found.name).shadow_pending for found in rooms.endpoints.list())
@@ -63,7 +68,7 @@ class Reconciler:
         state = self._state(loop, now)
         if self._seen.get(loop.name) == state:
             return False
-        acted = _tend(self._rooms, loop, now)
+        acted = _tend(self._rooms, loop, now, self._looked)
         if not acted:
             self._seen[loop.name] = state
         return acted
@@ -76,12 +81,12 @@ class Reconciler:
         return (moment, head, counts.predictions, counts.shadow_answers, counts.latest_label_seq)
 
 
-def _tend(rooms: Rooms, loop: LoopRecord, now: Micros) -> bool:
+def _tend(rooms: Rooms, loop: LoopRecord, now: Micros, looked: dict[tuple[str, int], int]) -> bool:
     declaration = Declaration.from_json(loop.declaration)
     endpoint = next((found for found in rooms.endpoints.list() if found.name == loop.name), None)
     if endpoint is None or endpoint.live is None:
         return _send_on(rooms, declaration, None)
-    observer = Observer(rooms, endpoint, declaration, now)
+    observer = Observer(rooms, endpoint, declaration, now, looked=looked)
     rollout = endpoint.rollout
     if rollout is not None and rollout.state == "running" and _judge(rooms, observer, rollout):
         return True
@@ -177,13 +182,16 @@ def _decide(rooms: Rooms, declaration: Declaration, endpoint: Endpoint, observer
         busy = f"version {under_way.version} is on its way"
     elif endpoint.pinned is not None:
         busy = f"the endpoint is pinned: {endpoint.pinned}"
+    elif (window := covering(rooms.maintenance.list(active=True), endpoint.name, observer.now)) is not None:
+        busy = window.says
     situation = Situation(
         now=observer.now,
         live=endpoint.live,
         live_since=endpoint.live_since,
         last_end=max(ends, default=None),
         busy=busy,
-        findings=rooms.monitor.list(endpoint=endpoint.name),
+        # What was found about a time of maintenance is recorded and never acted upon.
+        findings=[found for found in rooms.monitor.list(endpoint=endpoint.name) if found.muted is None],
         decisions=rooms.renew.decisions(endpoint=endpoint.name),
         labels=observer.new_labels(),
         harm=observer.harm,

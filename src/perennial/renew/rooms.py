@@ -11,6 +11,8 @@ from perennial.data.catalog import Catalog
 from perennial.data.datasets import Datasets
 from perennial.deploy.endpoints import Endpoints
 from perennial.monitor.findings import Monitor
+from perennial.monitor.incidents.incidents import Incidents
+from perennial.monitor.incidents.maintenance import Maintenance
 from perennial.registry.versions import Models
 from perennial.renew.retraining import Retraining
 from perennial.store.events import Events
@@ -48,5 +50,9 @@ class Rooms(Protocol):
     def predictions(self) -> Predictions: ...
     @property
     def monitor(self) -> Monitor: ...
+    @property
+    def incidents(self) -> Incidents: ...
+    @property
+    def maintenance(self) -> Maintenance: ...
     @property
     def renew(self) -> Retraining: ...

@@ -18,7 +18,7 @@ from perennial.api.auth import SESSION_LIFE_S, Auth, Caller
 from perennial.api.dispatch import Dispatcher
 from perennial.api.server import HEADERS, Door
 from perennial.store.actor import system_user
-from perennial.ui import model_pages, run_pages, tracking
+from perennial.ui import incident_pages, model_pages, run_pages, tracking
 from perennial.ui.making import Asking, door, here, page
 
 __all__ = ["doors"]
@@ -37,6 +37,7 @@ def doors(dispatcher: Dispatcher, auth: Auth) -> list[Door]:
         door("GET", "/endpoints/{name}", "read", pages.endpoint, "One endpoint, its versions and rollouts."),
         door("POST", "/endpoints/{name}", "decide", pages.roll_back, "Go back to the version before."),
         *model_pages.doors(dispatcher),
+        *incident_pages.doors(dispatcher),
         *tracking.doors(dispatcher),
         *run_pages.doors(dispatcher),
         door("GET", "/login", "read", pages.ask_name, "Who opened the one-time link?"),

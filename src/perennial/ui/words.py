@@ -85,7 +85,7 @@ def version_path(subject: str) -> str:
 def subject_path(subject: str) -> str:
     """The page of what an event is about; the time line where it has none."""
     kind, _, rest = subject.partition("/")
-    known = {"model": "/models/", "endpoint": "/endpoints/", "run": "/runs/"}
+    known = {"model": "/models/", "endpoint": "/endpoints/", "run": "/runs/", "incident": "/incidents/"}
     if kind == "model" and "/" not in rest:
         return f"/models/{quote(rest)}"
     return known[kind] + quote(rest) if kind in known else "/log"

@@ -141,8 +141,9 @@ class Comparison(Struct, frozen=True, kw_only=True):
 class Evaluation(Struct, frozen=True, kw_only=True):
     """What was measured of one model. `split` says in words which rows were held out.
 
-    `baselines`: by name (constant, last value, linear), each metric. `answers` and `explanation` are digests of stored
-    objects. Everything after `answers` is absent from evaluations of before it was measured.
+    `baselines`: by name (constant, last value, linear), each metric. `answers`, `explanation` and `reference` (held-out
+    rows that later ones are compared with) are digests of stored objects. Everything after `answers` is absent from
+    evaluations of before it was measured.
     """
 
     task: str
@@ -165,5 +166,6 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     says: list[str] = []
     """Sentences that a reviewer should read: overfitting, weak slices, a baseline that is as good, drift of the gap."""
     explanation: str | None = None
+    reference: str | None = None
     compilation: dict[str, Any] | None = None
     """The compile report of the form that serves (`models.facts.compilation.Compilation`), with timings."""

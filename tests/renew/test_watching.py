@@ -1,0 +1,140 @@
+"""A live version is watched window by window: what its captured rows and late labels say becomes findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from perennial.api import connect
+from perennial.capture.predictions import LabelIn
+from perennial.renew.reconcile import Reconciler
+from perennial.renew.training import run_loop
+from perennial.serve.frames import Answered, encode, row_ids
+from perennial.serve.segments import SegmentWriter
+from perennial.store.clockfile import create_clock
+from perennial.store.files import LocalFiles
+from perennial.store.workspace_folder import create_folder
+from perennial.types import Micros
+from perennial.workspace import Workspace
+
+DAY = 86_400_000_000
+START = Micros(1_700_006_400_000_000)  # midnight
+ROWS = 600
+LOOP = """
+import polars as pl
+from sklearn.linear_model import LogisticRegression
+from perennial import Loop, retrain
+
+loop = Loop("loans", target="paid", label_delay="1d")
+
+@loop.collect
+def people():
+    return pl.read_parquet("people.parquet")
+
+@loop.train
+def model(X, y):
+    return LogisticRegression().fit(X, y)
+
+loop.monitor(slices=("kind",))
+loop.retrain(retrain.on_shift(), retrain.on_performance_drop(), approval="automatic")
+"""
+
+
+def people(seed: int, rows: int, *, flipped: float = 0.0) -> pl.DataFrame:
+    draw = np.random.default_rng(seed)
+    income, debt = draw.gamma(4.0, 10.0, rows), draw.normal(0.0, 1.0, rows)
+    p = 1.0 / (1.0 + np.exp(-(0.05 * (income - 40.0) - 1.2 * debt)))
+    paid = (draw.random(rows) < p) ^ (draw.random(rows) < flipped)
+    kind = draw.integers(0, 3, rows)
+    return pl.DataFrame({"income": income, "debt": debt, "kind": kind, "paid": np.where(paid, "yes", "no").tolist()})
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Iterator[Workspace]:
+    """Version 1 is live since midnight; time stands still until a test moves it."""
+    (tmp_path / "loop.py").write_text(LOOP)
+    people(0, 3000).write_parquet(tmp_path / "people.parquet")
+    folder = create_folder(tmp_path / ".perennial", now=START, simulated=True)
+    create_clock(folder.clock, START)
+    with connect.open(folder.root) as workspace:
+        run_loop(workspace, tmp_path, None, lambda _: None)
+        look(workspace)
+        yield workspace
+
+
+def look(ws: Workspace) -> None:
+    reconciler = Reconciler(ws)
+    for _ in range(8):
+        reconciler.look(ws.clock.now())
+
+
+def live_through(ws: Workspace, day: int, rows: pl.DataFrame) -> None:
+    """Captured rows of a day, as the service writes them; their labels, and the next midnight."""
+    names = ["income", "debt", "kind"]
+    writer = SegmentWriter(ws.folder.segments, LocalFiles(), worker=day)
+    layout = writer.layout("loans", names, classes=["no", "yes"])
+    ids: list[str] = []
+    score = 0.05 * (rows["income"].to_numpy() - 40.0) - 1.2 * rows["debt"].to_numpy()
+    yes = 1.0 / (1.0 + np.exp(-np.clip(score, -30, 30)))
+    for row, p in enumerate(yes.tolist()):
+        at = START + day * DAY + (row + 1) * (DAY // (rows.height + 2))
+        first = writer.issue(1, Micros(at))
+        frame = Answered(
+            id=first, at=at, layout=layout, key=first, request="", status=200, versions=1, arms="live",
+            rows=[list(rows.select(names).row(row))], values=["yes" if p > 0.5 else "no"],
+            probabilities=[[1.0 - p, p]], latency_us=500, source="plain",
+        )  # fmt: skip
+        writer.append(encode(frame), rows=1)
+        ids += row_ids(first, 1)
+    writer.close()
+    ws.predictions.ingest()
+    told = [LabelIn(prediction_id=name, value=value) for name, value in zip(ids, rows["paid"].to_list(), strict=True)]
+    ws.predictions.label(endpoint="loans", labels=told)
+    ws.system.set_clock(now=Micros(START + (day + 1) * DAY))
+    look(ws)
+
+
+def alarms(ws: Workspace) -> set[tuple[str, str]]:
+    found = ws.monitor.list(endpoint="loans")
+    return {(one.kind, one.severity) for one in found if one.severity != "info"}
+
+
+def test_days_without_change_raise_nothing(ws: Workspace) -> None:
+    for day in range(4):
+        live_through(ws, day, people(day + 1, ROWS))
+    assert alarms(ws) == set()
+    for name in ("inputs", "labels"):
+        held = ws.monitor.detector(endpoint="loans", version=1, name=name)
+        assert held is not None
+        assert held.cursor >= START + 3 * DAY  # both looked at what they could
+
+
+def test_an_income_in_cents_is_bad_data_and_no_reason_to_train_on_it(ws: Workspace) -> None:
+    live_through(ws, 0, people(1, ROWS))
+    live_through(ws, 1, people(2, ROWS).with_columns(income=pl.col("income") * 100))
+    quality = [one for one in ws.monitor.list(endpoint="loans") if one.kind == "data_quality"]
+    assert {one.evidence["column"] for one in quality} == {"income"}
+    assert "unit_scale" in {one.evidence["kind"] for one in quality}
+    assert "at most one false alarm in 30 days" in quality[0].evidence["budget"]
+    diagnosis = quality[0].evidence["diagnosis"]
+    assert (diagnosis["cause"], diagnosis["action"]) == ("data bug", "fix the pipeline")
+    assert diagnosis["columns"] == ["income"]
+    assert not [one for one in ws.renew.decisions(endpoint="loans") if one.key.startswith("data_quality")]
+
+
+def test_answers_that_become_wrong_are_found_when_their_labels_have_come(ws: Workspace) -> None:
+    live_through(ws, 0, people(1, ROWS))
+    for day in range(1, 4):
+        live_through(ws, day, people(day + 1, ROWS, flipped=0.3))
+    assert ("concept_drift", "critical") in alarms(ws)
+    (first, *_) = [one for one in ws.monitor.list(endpoint="loans") if one.kind == "concept_drift"]
+    assert first.evidence["mean_loss"] > first.evidence["expected_loss"] + 0.1
+    assert first.window_from >= START + DAY
+    assert (first.evidence["diagnosis"]["cause"], first.evidence["diagnosis"]["action"]) == ("concept", "retrain")
+    assert [one.trigger for one in ws.renew.decisions(endpoint="loans") if one.verdict == "retrain"] == [
+        "performance_drop"
+    ]
