@@ -13,6 +13,7 @@ from itertools import count
 
 from markupsafe import Markup, escape
 
+from perennial.data.svg import legal
 from perennial.ui.axis import Axis, tick_label
 from perennial.ui.words import number
 
@@ -28,7 +29,6 @@ MANY = 1_000_000_000  # stands for a number of NaN that was not counted
 
 STEP, SECONDS = "step", "seconds"  # what stands below a chart
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 34
-_LEGAL = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF), "\N{REPLACEMENT CHARACTER}")
 _numbers = count()
 
 
@@ -76,14 +76,14 @@ def draw(
     where += f' viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}t {name}d"'
     what = [
         f'<svg {where} font-family="system-ui, sans-serif" font-size="11" fill="currentColor">',
-        f'<title id="{name}t">{_legal(title)}</title>',
-        f'<desc id="{name}d">{_legal(" ".join(told(line, is_log=is_log, x_name=x_name) for line in lines))}</desc>',
+        f'<title id="{name}t">{legal(title)}</title>',
+        f'<desc id="{name}d">{legal(" ".join(told(line, is_log=is_log, x_name=x_name) for line in lines))}</desc>',
     ]
     if stands_alone:
         what.append(f'<rect width="{width}" height="{height}" fill="#fff"/>')
-        what.append(f'<text x="{LEFT}" y="14" font-size="12" font-weight="600">{_legal(title)}</text>')
+        what.append(f'<text x="{LEFT}" y="14" font-size="12" font-weight="600">{legal(title)}</text>')
         left_out = " ".join(says for one in drawn for says in _left_out(one))
-        what.append(f'<text x="{width - RIGHT}" y="{height - 5}" text-anchor="end">{_legal(left_out)}</text>')
+        what.append(f'<text x="{width - RIGHT}" y="{height - 5}" text-anchor="end">{legal(left_out)}</text>')
     top = TOP + (14 if stands_alone else 0)
     xs = [x for one in drawn for x in one.x]
     ys = [y for one in drawn for y in one.y]
@@ -96,7 +96,7 @@ def draw(
     else:
         what.append(f'<text x="{width / 2}" y="{height / 2}" text-anchor="middle">no value that can be drawn</text>')
     what.append("</svg>")
-    return Markup("\n".join(what))  # noqa: S704  every text in it went through _legal
+    return Markup("\n".join(what))  # noqa: S704  every text in it went through legal
 
 
 def told(line: Line, *, is_log: bool = False, x_name: str = STEP) -> str:
@@ -162,7 +162,7 @@ def _axes(across: Axis, up: Axis, x_name: str, width: int, height: int, top: int
         )
     what.append(
         f'<text x="{(LEFT + right) / 2:.0f}" y="{height - 5}" text-anchor="middle" fill-opacity=".7">'
-        f"{_legal(x_name)}{' (logarithmic values)' if up.is_log else ''}</text>"
+        f"{legal(x_name)}{' (logarithmic values)' if up.is_log else ''}</text>"
     )
     return what
 
@@ -182,8 +182,3 @@ def _path(one: _Drawn, across: Axis, up: Axis, width: int, height: int, top: int
     if len(places) <= DOTS_UNTIL:
         what += "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.2" fill="{colour}"/>' for x, y in places)
     return what
-
-
-def _legal(text: str) -> str:
-    """A text as XML can hold it, escaped."""
-    return str(escape(text.translate(_LEGAL).encode(errors="replace").decode()))

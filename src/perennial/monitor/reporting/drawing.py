@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from perennial.data.profile.words import figure, percent
+from perennial.data.svg import cut, legal, svg, text, ticks
 from perennial.monitor.reporting.report import Column, Grid, Measured, Performance, Series, Share
 
 __all__ = ["SHADES", "alone", "distribution", "heat_map", "performance_chart", "shares_chart"]
@@ -25,20 +26,19 @@ TALL = 190
 LEFT, RIGHT, TOP, BOTTOM = 52, 150, 12, 30
 BARS = 14  # categories that are drawn
 _Scale = Callable[[float], float]
-_LEGAL = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF), "\N{REPLACEMENT CHARACTER}")
 
 
 def heat_map(grid: Grid) -> Markup:
     """A cell for each column and window, the darker the farther the column is from the reference."""
     if not grid.labels or not grid.columns:
         return Markup()
-    left = 10 + LETTER * max(len(_cut(name, LETTERS)) for name in grid.columns)
+    left = 10 + LETTER * max(len(cut(name, LETTERS)) for name in grid.columns)
     step = min(76.0, (WIDTH - left - 4) / len(grid.labels))
     right = left + 4 + step * len(grid.labels)
     drawn = ""
     for row, name in enumerate(grid.columns):
         y = row * ROW
-        drawn += _text(left - 8, y + 16, _cut(name, LETTERS), "end", "label", title=name)
+        drawn += text(left - 8, y + 16, cut(name, LETTERS), "end", "label", title=name)
         for at, label in enumerate(grid.labels):
             excess = grid.excess[row][at]
             x = left + at * step
@@ -50,7 +50,7 @@ def heat_map(grid: Grid) -> Markup:
                 told += f"PSI {figure(excess)} beyond noise"
                 told += ", shifted" if grid.marked[row][at] else ""
                 kind = f"h{shade(excess)}"
-            drawn += f"<g><title>{_legal(told)}</title>"
+            drawn += f"<g><title>{legal(told)}</title>"
             drawn += _rect(f"cell {kind}", x + 1, y + 1, step - 2, ROW - 2, 2)
             if grid.marked[row][at]:
                 drawn += f'<circle class="mark{" dark" if excess is not None and shade(excess) >= 4 else ""}" '
@@ -58,7 +58,7 @@ def heat_map(grid: Grid) -> Markup:
             drawn += "</g>"
     foot = len(grid.columns) * ROW
     drawn += _labels([left + (at + 0.5) * step for at in range(len(grid.labels))], grid.labels, foot + 15)
-    return _svg(round(max(right, 420)), foot + 22, drawn, "how far each column is from the reference, window by window")
+    return svg(round(max(right, 420)), foot + 22, drawn, "how far each column is from the reference, window by window")
 
 
 def alone(chart: Markup, style: str) -> str:
@@ -97,16 +97,16 @@ def performance_chart(found: Performance) -> Markup:
         return TOP + (TALL - TOP) * (1 - (min(max(value, low), high) - low) / (high - low))
 
     drawn = ""
-    for tick in _ticks(low, high):
+    for tick in ticks(low, high, 5):
         drawn += _line("rule", LEFT, right, y(tick), y(tick))
-        drawn += _text(LEFT - 8, y(tick) + 4, figure(tick), "end", "tick")
+        drawn += text(LEFT - 8, y(tick) + 4, figure(tick), "end", "tick")
     reference = found.reference
     if reference.low is not None and reference.high is not None:
         top, foot = y(reference.high), y(reference.low)
         drawn += _rect("before-band", LEFT, top, right - LEFT, max(foot - top, 1.0))
     at = y(found.reference.value)
     says = f"reference: {figure(reference.value)}{_ends(reference)}"
-    drawn += f"<g><title>{_legal(says)}</title>{_line('before-line', LEFT, right, at, at)}</g>"
+    drawn += f"<g><title>{legal(says)}</title>{_line('before-line', LEFT, right, at, at)}</g>"
     ends: list[tuple[float, str, str]] = [(at, "reference", "faint")]
     order = sorted(series, key=lambda one: (one.method == "realised", one.is_chosen))
     for one in order:
@@ -119,7 +119,7 @@ def performance_chart(found: Performance) -> Markup:
             drawn += f'<polyline class="curve {look}" points="{points}"/>'
         for place, point in known:
             told = f"{found.labels[place]}, {one.method}: {figure(point.value)}{_ends(point)}, {point.rows:,} rows"
-            drawn += f"<g><title>{_legal(told)}</title>"
+            drawn += f"<g><title>{legal(told)}</title>"
             if look == "real" and point.low is not None and point.high is not None:
                 drawn += _line("whisker", x(place), x(place), y(point.low), y(point.high))
             height, radius = y(float(point.value or 0.0)), 3.4 if look == "real" else 2.4
@@ -127,10 +127,10 @@ def performance_chart(found: Performance) -> Markup:
         name = "realised" if look == "real" else f"estimated ({one.method.split('_')[0].upper()})"
         ends.append((y(float(known[-1][1].value or 0.0)), name, look))
     for place, name, look in _apart(ends, TOP + 4, TALL):
-        drawn += _text(right + 10, place + 4, name, "start", f"name {look}")
+        drawn += text(right + 10, place + 4, name, "start", f"name {look}")
     drawn += _line("axis", LEFT, right, TALL, TALL)
     drawn += _labels([x(place) for place in range(len(found.labels))], found.labels, TALL + 18)
-    return _svg(WIDTH, TALL + BOTTOM, drawn, f"{found.metric} window by window, realised and estimated")
+    return svg(WIDTH, TALL + BOTTOM, drawn, f"{found.metric} window by window, realised and estimated")
 
 
 def _shown(series: Sequence[Series]) -> list[Series]:
@@ -147,7 +147,7 @@ def distribution(column: Column) -> Markup:
     if len(used) < 1 or not all(total):
         return Markup()
     used = sorted(used, key=lambda place: -max(column.reference[place] / total[0], column.current[place] / total[1]))
-    cut, used = len(used) - BARS, sorted(used[:BARS])
+    hidden, used = len(used) - BARS, sorted(used[:BARS])
     shares = [(column.reference[place] / total[0], column.current[place] / total[1]) for place in used]
     most = max(max(pair) for pair in shares) or 1.0
     label, row, wide = 118, 19, 400
@@ -156,16 +156,16 @@ def distribution(column: Column) -> Markup:
     for at, (place, (before, now)) in enumerate(zip(used, shares, strict=True)):
         y = at * row
         told = f"{column.labels[place]}: {percent(before)} of the reference, {percent(now)} now"
-        drawn += f"<g><title>{_legal(told)}</title>"
-        drawn += _text(label - 6, y + 13, _cut(_short(column.labels[place]), 18), "end", "label")
+        drawn += f"<g><title>{legal(told)}</title>"
+        drawn += text(label - 6, y + 13, cut(_short(column.labels[place]), 18), "end", "label")
         drawn += _rect("before", label, y + 2, before / most * room, row - 4)
         drawn += (
             f'<rect class="now" x="{label}" y="{y + 6}" width="{max(now / most * room, 0.5):.1f}" height="{row - 12}"/>'
         )
-        drawn += _text(wide, y + 13, f"{percent(before)} → {percent(now)}", "end", "value") + "</g>"
-    if cut > 0:
-        drawn += _text(label, len(used) * row + 13, f"and {cut} more", "start", "faint")
-    return _svg(wide, len(used) * row + (row if cut > 0 else 2), drawn, f"shares of {column.name} before and now")
+        drawn += text(wide, y + 13, f"{percent(before)} → {percent(now)}", "end", "value") + "</g>"
+    if hidden > 0:
+        drawn += text(label, len(used) * row + 13, f"and {hidden} more", "start", "faint")
+    return svg(wide, len(used) * row + (row if hidden > 0 else 2), drawn, f"shares of {column.name} before and now")
 
 
 def shares_chart(shares: Sequence[Share], says: str) -> Markup:
@@ -188,14 +188,14 @@ def shares_chart(shares: Sequence[Share], says: str) -> Markup:
         y = at * row
         left, right = sorted((x(0.0), x(one.value)))
         interval = Measured(value=one.value, low=one.low, high=one.high)
-        drawn += f"<g><title>{_legal(f'{one.name}: {figure(one.value)}{_ends(interval)}')}</title>"
-        drawn += _text(label - 8, y + 17, _cut(one.name, 38), "end", "label")
+        drawn += f"<g><title>{legal(f'{one.name}: {figure(one.value)}{_ends(interval)}')}</title>"
+        drawn += text(label - 8, y + 17, cut(one.name, 38), "end", "label")
         drawn += _rect("now soft", left, y + 5, max(right - left, 0.5), row - 10, 2)
         if one.low is not None and one.high is not None:
             drawn += _line("whisker", x(one.low), x(one.high), y + row / 2, y + row / 2)
-        drawn += _text(wide, y + 17, _signed(one.value), "end", "value") + "</g>"
+        drawn += text(wide, y + 17, _signed(one.value), "end", "value") + "</g>"
     drawn += _line("axis", x(0), x(0), 0, foot)
-    return _svg(wide, foot + 2, drawn, says)
+    return svg(wide, foot + 2, drawn, says)
 
 
 def _band(run: Sequence[tuple[int, Measured]], place: _Scale, at: _Scale) -> str:
@@ -244,7 +244,7 @@ def _labels(places: Sequence[float], labels: Sequence[str], y: float) -> str:
     gap = (places[1] - places[0]) if len(places) > 1 else wide
     every = max(1, math.ceil(wide / gap))
     return "".join(
-        _text(place, y, label, "middle", "tick")
+        text(place, y, label, "middle", "tick")
         for at, (place, label) in enumerate(zip(places, labels, strict=True))
         if at % every == 0
     )
@@ -277,15 +277,6 @@ def _padded(low: float, high: float) -> tuple[float, float]:
     return low - span * 0.06, high + span * 0.06
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    rough = (high - low) / 5
-    if not rough > 0 or not math.isfinite(rough):
-        return []
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next((nice * power for nice in (1.0, 2.0, 2.5, 5.0) if nice * power >= rough * 0.999), 10 * power)
-    return [float(f"{k * step:.12g}") for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
-
-
 def _rect(kind: str, x: float, y: float, width: float, height: float, rx: int = 0) -> str:
     round_ = f' rx="{rx}"' if rx else ""
     return f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"{round_}/>'
@@ -301,24 +292,3 @@ def _signed(value: float) -> str:
     ('+6,273', '-0.0412', '+0')
     """
     return f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.3g}"
-
-
-def _text(x: float, y: float, text: str, anchor: str, kind: str, *, title: str = "") -> str:
-    inner = f"<title>{_legal(title)}</title>" if title and title != text else ""
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{inner}{_legal(text)}</text>'
-
-
-def _svg(width: int, height: float, drawn: str, says: str) -> Markup:
-    return Markup(  # noqa: S704  every text in it went through _legal, and numbers are ours
-        f'<svg role="img" aria-label="{_legal(says)}" viewBox="0 0 {width} {height:.0f}" width="{width}" '
-        f'height="{height:.0f}">{drawn}</svg>'
-    )
-
-
-def _cut(text: str, letters: int) -> str:
-    return text if len(text) <= letters else text[: letters - 1] + "…"
-
-
-def _legal(text: str) -> str:
-    """A text as a page can hold it, escaped."""
-    return str(escape(text.translate(_LEGAL).encode(errors="replace").decode()))

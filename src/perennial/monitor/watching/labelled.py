@@ -19,7 +19,7 @@ from perennial.monitor.findings import NewFinding
 from perennial.monitor.sample import Sample
 from perennial.monitor.watching.expecting import certainty
 from perennial.monitor.watching.streams import Stream, Told
-from perennial.monitor.watching.watched import Look, Watched, finding, loss_scale
+from perennial.monitor.watching.watched import Look, Watched, excess, finding, loss_scale
 from perennial.monitor.windows import Window
 from perennial.stats.bins import CategoryBins, NumericBins
 
@@ -29,8 +29,6 @@ Floats = NDArray[np.float64]
 MIN_ROWS = 30  # labelled rows of a window, or of one slice in it, below which nothing is said
 MIN_SLICE_ROWS = 50  # of the reference
 MAX_SLICES = 20  # of a column, the most frequent: each has its part of the budget
-EXCESS = 0.01  # share of wrong labels beyond what was to be expected that is left alone
-EXCESS_SHARE = 0.1  # for quantities: of the mean loss
 MISCALIBRATION = 0.03  # probability
 PRIOR_TOLERANCE = 0.05  # population stability index
 
@@ -70,7 +68,7 @@ def _performance(watched: Watched, held: Mapping[str, Any], window: Window, rows
     def make() -> Stream:
         losses = _clipped(watched.losses, scale)
         evidence = watched.evidence("performance_drop")
-        return Stream.of_reference(losses, tolerance=_excess(losses, scale), evidence=evidence, span=scale)
+        return Stream.of_reference(losses, tolerance=excess(losses, scale), evidence=evidence, span=scale)
 
     stream = watched.once("performance", make)
     told = stream.step(held.get("performance"), _clipped(rows.losses(), scale))
@@ -97,7 +95,7 @@ def _concept(watched: Watched, held: Mapping[str, Any], window: Window, rows: Sa
     def make() -> Stream:
         return Stream.of_reference(
             _clipped(watched.losses, scale) - _clipped(watched.expected_losses, scale),
-            tolerance=_excess(watched.losses, scale),
+            tolerance=excess(watched.losses, scale),
             evidence=watched.evidence("concept_drift"),
             low=-scale,
             span=2.0 * scale,
@@ -169,7 +167,7 @@ def _slices(watched: Watched, held: Mapping[str, Any], window: Window, rows: Sam
             within = _is(reference.inputs[column].cast(pl.String()), value) & reference.is_labelled
             losses = _clipped(reference.losses()[within], scale)
             evidence = watched.evidence("slice_drop", streams=len(wanted))
-            return Stream.of_reference(losses, tolerance=_excess(losses, scale), evidence=evidence, span=scale)
+            return Stream.of_reference(losses, tolerance=excess(losses, scale), evidence=evidence, span=scale)
 
         stream = watched.once(f"slice/{name}", make)
         told = stream.step(held.get(f"slice/{name}"), _clipped(now, scale))
@@ -224,10 +222,6 @@ def _numbers(stream: Stream, told: Told) -> dict[str, Any]:
         "reference_rows": stream.reference_rows,
         "tolerance": stream.tolerance,
     }
-
-
-def _excess(losses: Floats, scale: float) -> float:
-    return EXCESS if scale == 1.0 else EXCESS_SHARE * float(losses.mean())
 
 
 def _clipped(losses: Floats, scale: float) -> Floats:

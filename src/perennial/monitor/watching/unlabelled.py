@@ -17,13 +17,11 @@ from perennial.monitor.multivariate.domain import domain_scores
 from perennial.monitor.quality.check import check_quality
 from perennial.monitor.watching.fairness import look_at_groups
 from perennial.monitor.watching.streams import Stream
-from perennial.monitor.watching.watched import Look, Seen, Watched, finding, loss_scale
+from perennial.monitor.watching.watched import Look, Seen, Watched, excess, finding, loss_scale
 
 __all__ = ["look_at_inputs"]
 
 Floats = NDArray[np.float64]
-EXCESS = 0.01  # share of wrong labels beyond that of the reference that is left alone
-EXCESS_SHARE = 0.1  # for quantities: of the mean loss
 CLASSIFIED_ROWS = 5_000  # of each side for the look at all columns together: a second of one core
 MIN_CLASSIFIED = 500
 EVERY_US = 7 * 86_400_000_000  # between two such looks
@@ -73,9 +71,8 @@ def _estimated(watched: Watched, held: Mapping[str, Any], seen: Seen) -> Look:
 
     def make() -> Stream:
         expected = np.clip(watched.expected_losses, 0.0, scale)
-        tolerance = EXCESS if scale == 1.0 else EXCESS_SHARE * float(expected.mean())
         return Stream.of_reference(
-            expected, tolerance=tolerance, evidence=watched.evidence("estimated_drop"), span=scale
+            expected, tolerance=excess(expected, scale), evidence=watched.evidence("estimated_drop"), span=scale
         )
 
     stream = watched.once("estimated", make)

@@ -16,10 +16,12 @@ from perennial.monitor.sample import Sample
 from perennial.monitor.watching.budget import Budget
 from perennial.monitor.windows import Window
 
-__all__ = ["Look", "Seen", "Watched", "finding", "loss_scale"]
+__all__ = ["Look", "Seen", "Watched", "excess", "finding", "loss_scale"]
 
 T = TypeVar("T")
 Floats = NDArray[np.float64]
+EXCESS = 0.01  # share of wrong labels beyond the reference that is left alone
+EXCESS_SHARE = 0.1  # for quantities: of the mean loss
 QUANTILE = 0.995  # losses beyond this quantile of the reference are clipped: a bet needs a bound
 
 
@@ -123,6 +125,11 @@ def loss_scale(watched: Watched) -> float:
         return 1.0
     losses = watched.losses
     return float(np.quantile(losses, QUANTILE)) or float(losses.max()) or 1.0
+
+
+def excess(losses: Floats, scale: float) -> float:
+    """How far the mean of losses like these may rise and be left alone, in their unit."""
+    return EXCESS if scale == 1.0 else EXCESS_SHARE * float(losses.mean())
 
 
 def finding(

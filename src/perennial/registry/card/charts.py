@@ -9,8 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from perennial.data.svg import cut, legal, svg, text, ticks
 from perennial.models.facts.evaluation import Calibration, Curve
 from perennial.models.facts.explanation import Effect, Importance
 from perennial.registry.card.words import figure
@@ -26,7 +27,6 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 34
 NAME = 13  # from one name at the end of a curve to the next
 DOTS = 60  # points up to which a line shows its dots
 _Scale = Callable[[float], float]
-_LEGAL = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF), "\N{REPLACEMENT CHARACTER}")
 
 
 class Line(NamedTuple):
@@ -57,21 +57,21 @@ def intervals(lines: Sequence[Line], says: str, *, middle: float | None = None, 
         return at + (min(max(value, low), high) - low) / (high - low) * room
 
     drawn = ""
-    for tick in _ticks(low, high):
+    for tick in ticks(low, high, 4):
         drawn += f'<line class="rule" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="0" y2="{bottom}"/>'
-        drawn += _text(x(tick), bottom + 14, figure(tick), "middle", "tick")
+        drawn += text(x(tick), bottom + 14, figure(tick), "middle", "tick")
     if middle is not None and math.isfinite(middle):
-        drawn += f'<g><title>{_legal(middle_says)}</title><line class="middle" x1="{x(middle):.1f}" '
+        drawn += f'<g><title>{legal(middle_says)}</title><line class="middle" x1="{x(middle):.1f}" '
         drawn += f'x2="{x(middle):.1f}" y1="0" y2="{bottom}"/></g>'
     for place, line in enumerate(lines):
         y = place * ROW + 14
-        drawn += f'<g class="{line.kind}"><title>{_legal(f"{line.label}: {line.told}")}</title>'
-        drawn += _text(LABEL, y + 4, _cut(line.label, LETTERS), "end", "label")
+        drawn += f'<g class="{line.kind}"><title>{legal(f"{line.label}: {line.told}")}</title>'
+        drawn += text(LABEL, y + 4, cut(line.label, LETTERS), "end", "label")
         if line.low is not None and line.high is not None:
             drawn += f'<line class="interval" x1="{x(line.low):.1f}" x2="{x(line.high):.1f}" y1="{y}" y2="{y}"/>'
         drawn += f'<circle class="dot" cx="{x(line.value):.1f}" cy="{y}" r="4.5"/>'
-        drawn += _text(WIDTH, y + 4, line.told, "end", "value") + "</g>"
-    return _svg(WIDTH, bottom + 20, drawn, says)
+        drawn += text(WIDTH, y + 4, line.told, "end", "value") + "</g>"
+    return svg(WIDTH, bottom + 20, drawn, says)
 
 
 def importance_chart(found: Sequence[Importance], says: str) -> Markup:
@@ -92,14 +92,14 @@ def importance_chart(found: Sequence[Importance], says: str) -> Markup:
         y = place * ROW + 14
         label = ", ".join(one.features)
         left, right = sorted((x(0), x(one.rise)))
-        drawn += f"<g><title>{_legal(f'{label}: {figure(one.rise)} ({figure(one.low)} to {figure(one.high)})')}</title>"
-        drawn += _text(LABEL, y + 4, _cut(label, LETTERS), "end", "label")
+        drawn += f"<g><title>{legal(f'{label}: {figure(one.rise)} ({figure(one.low)} to {figure(one.high)})')}</title>"
+        drawn += text(LABEL, y + 4, cut(label, LETTERS), "end", "label")
         drawn += (
             f'<rect class="bar" x="{left:.1f}" y="{y - 7}" width="{max(right - left, 0.5):.1f}" height="14" rx="2"/>'
         )
         drawn += f'<line class="whisker" x1="{x(one.low):.1f}" x2="{x(one.high):.1f}" y1="{y}" y2="{y}"/>'
-        drawn += _text(WIDTH, y + 4, figure(one.rise), "end", "value") + "</g>"
-    return _svg(WIDTH, bottom + 2, drawn, says)
+        drawn += text(WIDTH, y + 4, figure(one.rise), "end", "value") + "</g>"
+    return svg(WIDTH, bottom + 2, drawn, says)
 
 
 def calibration_chart(found: Calibration, says: str) -> Markup:
@@ -128,7 +128,7 @@ def calibration_chart(found: Calibration, says: str) -> Markup:
             f"predicted {figure(one.predicted)}, came true {figure(one.observed)} "
             f"({figure(one.observed_low)} to {figure(one.observed_high)}), {one.rows:,} rows"
         )
-        drawn += f"<g><title>{_legal(tip)}</title>"
+        drawn += f"<g><title>{legal(tip)}</title>"
         drawn += f'<line class="interval" x1="{at:.1f}" x2="{at:.1f}" y1="{y(one.observed_low):.1f}" '
         drawn += (
             f'y2="{y(one.observed_high):.1f}"/><circle class="dot" cx="{at:.1f}" cy="{y(one.observed):.1f}" r="4"/>'
@@ -136,8 +136,8 @@ def calibration_chart(found: Calibration, says: str) -> Markup:
         tall = one.rows / most * 26
         drawn += f'<rect class="rows" x="{at - 3:.1f}" y="{foot - tall:.1f}" width="6" height="{tall:.1f}"/></g>'
     drawn += f'<line class="axis" x1="{LEFT}" x2="{side}" y1="{foot}" y2="{foot}"/>'
-    drawn += _text(LEFT - 6, foot, "rows", "end", "tick")
-    return _svg(side + RIGHT, round(foot) + 6, drawn, says)
+    drawn += text(LEFT - 6, foot, "rows", "end", "tick")
+    return svg(side + RIGHT, round(foot) + 6, drawn, says)
 
 
 def curves_chart(found: Sequence[Curve], says: str, *, x_name: str) -> Markup:
@@ -170,8 +170,8 @@ def curves_chart(found: Sequence[Curve], says: str, *, x_name: str) -> Markup:
         drawn += _polyline([(x(a), y(b)) for a, b in zip(curve.x, curve.y, strict=True)], look)
         name = _apart(y(curve.y[-1]) + 4, taken, TOP, tall - BOTTOM + 4)
         taken.append(name)
-        drawn += _text(x(curve.x[-1]) + 8, name, _cut(curve.name, 14), "start", f"name {look}", title=curve.name)
-    return _svg(wide, tall, drawn, says)
+        drawn += text(x(curve.x[-1]) + 8, name, cut(curve.name, 14), "start", f"name {look}", title=curve.name)
+    return svg(wide, tall, drawn, says)
 
 
 def _apart(wanted: float, taken: Sequence[float], top: float, foot: float) -> float:
@@ -217,7 +217,7 @@ def effect_chart(found: Effect, says: str) -> Markup:
             drawn += f'<rect class="rows" x="{x(points[place][0]):.1f}" y="{HIGH - BOTTOM - tall:.1f}" '
             drawn += f'width="{max(x(points[place + 1][0]) - x(points[place][0]) - 1, 0.5):.1f}" height="{tall:.1f}"/>'
     drawn += _polyline([(x(a), y(b)) for a, b in points], "c0")
-    return _svg(SMALL, HIGH, drawn, says)
+    return svg(SMALL, HIGH, drawn, says)
 
 
 def _effect_bars(pairs: Sequence[tuple[str, float]], says: str) -> Markup:
@@ -236,14 +236,14 @@ def _effect_bars(pairs: Sequence[tuple[str, float]], says: str) -> Markup:
     for place, (value, change) in enumerate(pairs):
         y = place * 18 + 11
         left, right = sorted((x(0), x(change)))
-        drawn += f"<g><title>{_legal(f'{value}: {figure(change)}')}</title>"
-        drawn += _text(label, y + 4, _cut(value, 17), "end", "label")
+        drawn += f"<g><title>{legal(f'{value}: {figure(change)}')}</title>"
+        drawn += text(label, y + 4, cut(value, 17), "end", "label")
         drawn += (
             f'<rect class="bar" x="{left:.1f}" y="{y - 6}" width="{max(right - left, 0.5):.1f}" height="12" rx="2"/>'
         )
-        drawn += _text(SMALL, y + 4, figure(change), "end", "value") + "</g>"
+        drawn += text(SMALL, y + 4, figure(change), "end", "value") + "</g>"
     drawn += f'<line class="axis" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="0" y2="{bottom}"/>'
-    return _svg(SMALL, bottom, drawn, says)
+    return svg(SMALL, bottom, drawn, says)
 
 
 def _frame(
@@ -258,16 +258,16 @@ def _frame(
 ) -> str:
     """Axes with their numbers and names."""
     drawn = ""
-    for tick in _ticks(low, high):
+    for tick in ticks(low, high, 4):
         drawn += f'<line class="rule" x1="{x(left):.1f}" x2="{x(right):.1f}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
-        drawn += _text(x(left) - 6, y(tick) + 4, figure(tick), "end", "tick")
-    for tick in _ticks(left, right):
+        drawn += text(x(left) - 6, y(tick) + 4, figure(tick), "end", "tick")
+    for tick in ticks(left, right, 4):
         anchor = "end" if tick > left + (right - left) * 0.97 else "middle"
-        drawn += _text(x(tick), y(low) + 15, figure(tick), anchor, "tick")
+        drawn += text(x(tick), y(low) + 15, figure(tick), anchor, "tick")
     drawn += f'<path class="axis" d="M{x(left):.1f} {y(high):.1f}V{y(low):.1f}H{x(right):.1f}"/>'
-    drawn += _text((x(left) + x(right)) / 2, y(low) + 30, _cut(x_name, 40), "middle", "tick", title=x_name)
+    drawn += text((x(left) + x(right)) / 2, y(low) + 30, cut(x_name, 40), "middle", "tick", title=x_name)
     if y_name:
-        drawn += _text(x(left) + 6, y(high) + 4, y_name, "start", "tick")
+        drawn += text(x(left) + 6, y(high) + 4, y_name, "start", "tick")
     return drawn
 
 
@@ -306,34 +306,3 @@ def _padded(low: float, high: float, share: float = 0.06) -> tuple[float, float]
         span = abs(high) * 0.2 or 1.0
         return low - span / 2, high + span / 2
     return low - span * share, high + span * share
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """About four round numbers between two."""
-    rough = (high - low) / 4
-    if not rough > 0 or not math.isfinite(rough):
-        return []
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next((nice * power for nice in (1.0, 2.0, 2.5, 5.0) if nice * power >= rough * 0.999), 10 * power)
-    return [float(f"{k * step:.12g}") for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
-
-
-def _text(x: float, y: float, text: str, anchor: str, kind: str, *, title: str = "") -> str:
-    inner = f"<title>{_legal(title)}</title>" if title else ""
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{inner}{_legal(text)}</text>'
-
-
-def _svg(width: int, height: int, drawn: str, says: str) -> Markup:
-    return Markup(  # noqa: S704  every text in it went through _legal, and numbers are ours
-        f'<svg role="img" aria-label="{_legal(says)}" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}">{drawn}</svg>'
-    )
-
-
-def _cut(text: str, letters: int) -> str:
-    return text if len(text) <= letters else text[: letters - 1] + "…"
-
-
-def _legal(text: str) -> str:
-    """A text as a page can hold it, escaped."""
-    return str(escape(text.translate(_LEGAL).encode(errors="replace").decode()))
