@@ -26,6 +26,9 @@ CLIENTS := .venv/mlflow-3.12/.done .venv/mlflow-newest/.done .venv/client-oip/.d
 ALL_TOOLKITS := $(patsubst requirements/toolkit-%.in,%,$(wildcard requirements/toolkit-*.in))
 TOOLKITS := $(ALL_TOOLKITS)
 
+# Environments of clients and toolkits take 9 GB together. `make test KEEP=` removes each once its tests have passed.
+KEEP ?= yes
+
 # One thread per process: the tests start many processes, and thread pools on top of them only fight for the cores.
 test test-long test-toolkits: export OMP_NUM_THREADS = 1
 test test-long test-toolkits: export POLARS_MAX_THREADS = 1
@@ -40,12 +43,15 @@ demo: .venv/.base
 
 test: lint $(CLIENTS)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(if $(KEEP),,rm -rf $(CLIENTS:%/.done=%))
 	$(MAKE) --no-print-directory test-toolkits
 
-test-toolkits: $(TOOLKITS:%=.venv/toolkit-%/.done)
+test-toolkits: .venv/.dev
 	@for toolkit in $(TOOLKITS); do \
+		$(MAKE) --no-print-directory .venv/toolkit-$$toolkit/.done || exit 1; \
 		echo "tests of $$toolkit"; \
 		.venv/toolkit-$$toolkit/bin/python -m pytest -n 2 tests/toolkits/$$toolkit || exit 1; \
+		$(if $(KEEP),,rm -rf .venv/toolkit-$$toolkit;) \
 	done
 
 test-long: lint $(CLIENTS)

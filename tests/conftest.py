@@ -33,6 +33,20 @@ settings.register_profile("perennial", deadline=None, derandomize=IN_CI)
 settings.load_profile("perennial")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Clients of others leave what they fetched where TMPDIR says: here that folder goes with the session."""
+    tmp_path_factory.getbasetemp()  # beside it, not in it
+    with (
+        tempfile.TemporaryDirectory(prefix="pt-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        Path(folder).chmod(0o711)  # PostgreSQL's user passes through
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real data sets that lie beside the repository; skips with a reason where they do not."""
