@@ -203,7 +203,7 @@ class LoggedModels:
         Raises:
             NotFound: There is no such run or model. Invalid: A key, step or time cannot be stored, or it is deleted.
         """
-        from perennial.tracking.runs import entry_of
+        from perennial.tracking.run_rows import entry_of
 
         entry = entry_of(run_id, metrics)
 

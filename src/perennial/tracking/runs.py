@@ -6,34 +6,32 @@ points and its life are not events of the workspace; what comes of it, a model v
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 import sqlalchemy as sa
 
-from perennial.errors import Invalid, NotFound, TooLarge
+from perennial.errors import Invalid, NotFound
 from perennial.store.actor import current_actor
 from perennial.store.prepared import Prepared, upserting
 from perennial.store.records import Records, Transaction
 from perennial.tracking import records as tables
 from perennial.tracking.artifacts import record
 from perennial.tracking.experiments import DEFAULT, View, experiment_of
+from perennial.tracking.histories import HistoryPage, Outline, outline, page, thinned
 from perennial.tracking.loading import load_head, load_runs, run_root, step_of
-from perennial.tracking.metric_log import Entry, MetricLog, writable
+from perennial.tracking.metric_log import MetricLog, writable
 from perennial.tracking.names import (
     MAX_ERROR,
     MAX_KEY,
     MAX_NAME,
-    MAX_PARAM,
     MAX_TAG,
-    checked_key,
     checked_pairs,
     checked_text,
 )
-from perennial.tracking.points import Point, compact, evenly, history, picture
+from perennial.tracking.points import compact
 from perennial.tracking.records import experiments, runs
 from perennial.tracking.run import (
     Artifact,
@@ -46,35 +44,28 @@ from perennial.tracking.run import (
     RunStatus,
     StepRecord,
     StepState,
-    spelled,
 )
-from perennial.tracking.search.conditions import page_token, read_token
+from perennial.tracking.run_rows import entry_of, put_params, put_tags
 from perennial.tracking.search.runs import NAME_TAG, run_query
 from perennial.tracking.tree import File, below, checked
 
 if TYPE_CHECKING:
-    from perennial.tracking.chunks import Columns
+    pass
 
 __all__ = [
     "Artifact",
     "DatasetSummary",
-    "HistoryPage",
     "MetricPoint",
-    "Outline",
     "Run",
     "RunPage",
     "RunStatus",
     "Runs",
     "StepRecord",
     "StepState",
-    "entry_of",
 ]
 
-MAX_BATCH = 1_000  # points in one call
-MAX_PAGE = 50_000  # runs or points in one answer
+MAX_PAGE = 50_000  # runs in one answer
 MAX_EXPERIMENTS = 1_000
-MAX_OUTLINE = 10_000
-INT64 = 2**63
 
 _RUN_COLUMNS = [column.name for column in runs.columns]
 _NEW = Prepared(sa.insert(runs).values({name: sa.bindparam(name) for name in _RUN_COLUMNS}), _RUN_COLUMNS)
@@ -88,13 +79,7 @@ _HEAD = Prepared(
     ),
     ("new_status", "new_ended", "new_name", "run"),
 )
-_PARAMS, _TAGS = upserting(tables.params), upserting(tables.tags)
 _INPUTS, _STEP = upserting(tables.inputs), upserting(tables.steps)
-_p = tables.params.c
-_PARAM = Prepared(
-    sa.select(_p.value).where(_p.run == sa.bindparam("run"), _p.key == sa.bindparam("key")), ("run", "key")
-)
-_ALL_PARAMS = Prepared(sa.select(_p.key, _p.value).where(_p.run == sa.bindparam("run")), ("run",))
 _ID = Prepared(sa.select(runs.c.experiment).where(runs.c.id == sa.bindparam("run")), ("run",))
 _EXPERIMENT = Prepared(
     sa.select(experiments.c.lifecycle, experiments.c.name, experiments.c.artifact_location).where(
@@ -104,16 +89,6 @@ _EXPERIMENT = Prepared(
 )
 
 
-class HistoryPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Points of one metric by time, step and value, as columns of one length. `at` is microseconds."""
-
-    key: str
-    at: list[int]
-    step: list[int]
-    value: list[float | Literal["NaN", "Infinity", "-Infinity"]]
-    next_page_token: str | None
-
-
 class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A dataset that runs of an experiment used, and for what."""
 
@@ -121,14 +96,6 @@ class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     digest: str
     context: str
-
-
-class Outline(msgspec.Struct, frozen=True, kw_only=True):
-    """The outline of a metric, thin enough to draw: its lowest and highest values by step, without NaN."""
-
-    key: str
-    step: list[int]
-    value: list[float | Literal["NaN", "Infinity", "-Infinity"]]
 
 
 class Runs:
@@ -220,8 +187,8 @@ class Runs:
                 later = {key: value for key, value in told.items() if value}  # found out beside the run
                 values = {"status": "running", "ended": None, "error": None, **later}
                 tx.connection.execute(sa.update(runs).where(runs.c.id == run).values(values))
-            _put_params(tx, run, params or {})
-            _TAGS.many(tx.connection, [(run, key, value) for key, value in given])
+            put_params(tx, run, params or {})
+            put_tags(tx, run, given)
             rows = [
                 (run, checked_text("dataset", key, MAX_NAME), digest, "", position)
                 for position, (key, digest) in enumerate((dataset or {}).items())
@@ -253,7 +220,7 @@ class Runs:
 
         def change(tx: Transaction) -> None:
             writable(tx, run_id)
-            _put_params(tx, run_id, params)
+            put_params(tx, run_id, params)
 
         self._records.write(change)
 
@@ -267,7 +234,7 @@ class Runs:
 
         def change(tx: Transaction) -> None:
             writable(tx, run_id)
-            _put_tags(tx, run_id, pairs)
+            put_tags(tx, run_id, pairs)
 
         self._records.write(change)
 
@@ -312,8 +279,8 @@ class Runs:
 
         def change(tx: Transaction) -> None:
             writable(tx, run_id)
-            _put_params(tx, run_id, params)
-            _put_tags(tx, run_id, pairs)
+            put_params(tx, run_id, params)
+            put_tags(tx, run_id, pairs)
             self._log.within(tx, [entry])
 
         self._records.write(change)
@@ -485,15 +452,7 @@ class Runs:
         Raises:
             Invalid: The limit is not 1 to 50,000, or the token cannot be read.
         """
-        if not 0 < limit <= MAX_PAGE:
-            raise Invalid(f"Invalid value {limit} for parameter 'max_results' supplied: it must be 1 to {MAX_PAGE}")
-        after = Point(*_numbers(read_token(page_token, tuple[int, int, float | str]))) if page_token else None
-
-        def query(connection: sa.Connection) -> HistoryPage:
-            page = history(connection, run_id, key, limit=limit, after=after)
-            return _told(key, page.points, page.after)
-
-        return self._records.read(query)
+        return page(self._records, run_id, key, limit=limit, page_token=page_token)
 
     def outline(self, *, run_id: str, key: str, points: int = 1000) -> Outline:
         """A metric thinned for a picture: the lowest and highest value in each of `points / 2` ranges of steps.
@@ -501,14 +460,7 @@ class Runs:
         Raises:
             Invalid: Fewer than 2 or more than 10,000 points are asked for.
         """
-        if not 2 <= points <= MAX_OUTLINE:
-            raise Invalid(f"an outline has 2 to {MAX_OUTLINE} points, not {points}")
-
-        def query(connection: sa.Connection) -> Outline:
-            thin = picture(connection, run_id, key, points=points)
-            return Outline(key=key, step=thin.step.tolist(), value=[spelled(value) for value in thin.value.tolist()])
-
-        return self._records.read(query)
+        return outline(self._records, run_id, key, points=points)
 
     def thinned(
         self,
@@ -524,13 +476,7 @@ class Runs:
         Raises:
             Invalid: Fewer than 1 or more than 10,000 points are asked for.
         """
-        if not 1 <= points <= MAX_OUTLINE:
-            raise Invalid(f"1 to {MAX_OUTLINE} points can be asked for, not {points}")
-        first = -INT64 if first_step is None else first_step
-        last = INT64 - 1 if last_step is None else last_step
-        return self._records.read(
-            lambda connection: _told(key, evenly(connection, run_id, key, first, last, points), None)
-        )
+        return thinned(self._records, run_id, key, points=points, first_step=first_step, last_step=last_step)
 
     def datasets(self, *, experiments: list[int]) -> list[DatasetSummary]:
         """Datasets that runs of these experiments used, each with what for, at most 1,000."""
@@ -582,28 +528,6 @@ class Runs:
         self._records.write(change)
 
 
-def entry_of(run_id: str, metrics: Sequence[MetricPoint]) -> Entry:
-    """Points as they are stored.
-
-    Raises:
-        Invalid: A key, step or time cannot be stored; names it.
-        TooLarge: They are more than 1,000.
-    """
-    if len(metrics) > MAX_BATCH:
-        raise TooLarge(f"{len(metrics)} points in one call", remedy=f"send at most {MAX_BATCH} at a time")
-    points: dict[str, list[Point]] = {}
-    for number, point in enumerate(metrics):
-        held = points.get(point.key)
-        if held is None:
-            held = points[checked_key(point.key, f"metrics[{number}].key")] = []
-        if not (-INT64 <= point.step < INT64 and 0 <= point.at < INT64):
-            raise Invalid(
-                f"metrics[{number}]: step and at must be whole numbers of 64 bits, at not negative",
-            )
-        held.append(Point(point.at, point.step, float(point.value)))
-    return Entry(run_id, points)
-
-
 def _experiment(tx: Transaction, loop: str | None, number: int | None) -> tuple[int, str, str]:
     """Number, name and artifact location of the experiment that is asked for."""
     number = experiment_of(tx, loop) if loop is not None else DEFAULT if number is None else number
@@ -613,32 +537,6 @@ def _experiment(tx: Transaction, loop: str | None, number: int | None) -> tuple[
     if found[0] != "active":
         raise Invalid(f"The experiment {number} must be in the 'active' state. Current state is {found[0]}.")
     return number, found[1], found[2]
-
-
-def _put_params(tx: Transaction, run_id: str, given: dict[str, str]) -> None:
-    pairs = checked_pairs("params", given, MAX_PARAM)
-    known = dict(_ALL_PARAMS.rows(tx.connection, run_id) if len(pairs) > 2 else _some_params(tx, run_id, pairs))
-    for key, value in pairs:
-        if known.get(key, value) != value:
-            raise Invalid(
-                "Changing param values is not allowed. "
-                f"Param with key='{key}' was already logged with value='{known[key]}' for run ID='{run_id}'. "
-                f"Attempted logging new value '{value}'.",
-                remedy="parameters are written once; use a tag for what changes",
-            )
-    _PARAMS.many(tx.connection, [(run_id, key, value) for key, value in pairs])
-
-
-def _some_params(tx: Transaction, run_id: str, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    found = ((key, _PARAM.row(tx.connection, run_id, key)) for key, _ in pairs)
-    return [(key, row[0]) for key, row in found if row is not None]
-
-
-def _put_tags(tx: Transaction, run_id: str, pairs: Sequence[tuple[str, str]]) -> None:
-    for key, value in pairs:
-        if key == NAME_TAG:
-            tx.connection.execute(sa.update(runs).where(runs.c.id == run_id).values(name=value))
-    _TAGS.many(tx.connection, [(run_id, key, value) for key, value in pairs if key != NAME_TAG])
 
 
 def _finish(tx: Transaction, run_id: str, *, status: str, error: str | None, ended: int | None) -> None:
@@ -658,28 +556,3 @@ def _checked_id(run: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{32}", run):
         raise Invalid(f"{run!r} cannot be the id of a run", remedy="use 32 hex characters")
     return run
-
-
-def _told(key: str, points: Columns, after: Point | None) -> HistoryPage:
-    values = points.value.tolist()
-    return HistoryPage(
-        key=key,
-        at=points.at.tolist(),
-        step=points.step.tolist(),
-        value=values if all(map(math.isfinite, values)) else [spelled(value) for value in values],
-        next_page_token=None if after is None else _token(after),
-    )
-
-
-def _token(after: Point) -> str:
-    return page_token((after.at, after.step, spelled(after.value)))
-
-
-def _numbers(found: tuple[int, int, float | str]) -> tuple[int, int, float]:
-    try:
-        at, step, value = found[0], found[1], float(found[2])
-        if not (-INT64 <= at < INT64 and -INT64 <= step < INT64):
-            raise ValueError("out of range")
-    except ValueError as error:
-        raise Invalid("Invalid page token", where="page_token") from error
-    return at, step, value

@@ -26,7 +26,8 @@ from perennial.store.records import Records
 from perennial.tracking.metric_log import Entry, MetricLog
 from perennial.tracking.names import checked_key
 from perennial.tracking.points import Point
-from perennial.tracking.runs import MetricPoint, entry_of
+from perennial.tracking.run_rows import entry_of
+from perennial.tracking.runs import MetricPoint
 
 __all__ = ["Express", "express"]
 

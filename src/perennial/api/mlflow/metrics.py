@@ -10,7 +10,7 @@ from perennial.api.auth import Caller
 from perennial.api.mlflow.endpoint import MS, PREFIX, Endpoint
 from perennial.api.mlflow.runs import Metric, point_of, run_of
 from perennial.errors import Invalid
-from perennial.tracking.runs import HistoryPage
+from perennial.tracking.histories import HistoryPage
 from perennial.workspace import Services
 
 __all__ = ["ENDPOINTS", "LogMetric"]
