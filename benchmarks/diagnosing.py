@@ -26,6 +26,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["POLARS_MAX_THREADS"] = "1"  # a proc
 from perennial.errors import Invalid
 from perennial.monitor.diagnosing.diagnosis import diagnose
 from perennial.monitor.diagnosing.injections import FAULTS, Fault, Injected
+from perennial.stats import clopper_pearson
 from tests.monitor import rehearsal
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -118,16 +119,19 @@ def case_of(fault: Fault, seed: int) -> tuple[rehearsal.Stage, Injected]:
 
 def table(found: Sequence[Outcome]) -> str:
     causes = ["none", "covariate", "prior", "concept", "data bug", "release", "undecided"]
-    lines = [f"| put in | {' | '.join(causes)} | right | columns named |", "|---" * (len(causes) + 3) + "|"]
+    heads = ["put in, and diagnosed as", *causes, "right", "95 % interval", "columns named"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for fault in FAULTS:
         own = [one for one in found if one.fault == fault]
         if not own:
             continue
         counted = Counter(one.cause for one in own)
         named = sum(one.columns_found for one in own) if fault not in {"none", "prior"} else None
+        right = sum(one.is_right for one in own)
+        span = clopper_pearson(right, len(own))
         lines.append(
-            f"| {fault} | {' | '.join(str(counted[cause] or '') for cause in causes)} | "
-            f"{sum(one.is_right for one in own)} of {len(own)} | {'' if named is None else named} |"
+            f"| {fault} | {' | '.join(str(counted[cause] or '') for cause in causes)} | {right} of {len(own)} | "
+            f"{span.low:.1%} to {span.high:.1%} | {'' if named is None else named} |"
         )
     return "\n".join(lines)
 

@@ -81,6 +81,7 @@ def fits(shown: list[str], printed: list[str]) -> bool:
 
 def run(typed: str) -> tuple[int, str]:
     """Exit code and all that is printed. What needs no shell runs in this process, which has imported much already."""
+    typed = typed.replace("\\\n", "")  # as a shell goes on with a line; shlex would make a word of it
     words = shlex.split(os.path.expandvars(typed), comments=True)
     if words[0] == "perennial" and not re.search(r"[|<>;&*\[]", typed):
         printed = io.StringIO()

@@ -48,3 +48,23 @@ def test_traffic_that_stops_or_doubles_is_found_once_there_is_a_history() -> Non
     assert kinds([*usual, {"asked": 12_000}]) == [(21, "traffic")]
     assert kinds([*usual[:5], {"asked": 12_000}]) == []
     assert kinds([*usual, {"asked": 500}], off=frozenset({"traffic"})) == []
+
+
+def test_quiet_weekends_are_no_alarm_from_the_first_day_on_and_an_empty_monday_is_one() -> None:
+    draw = np.random.default_rng(2)
+    week = [5000, 5200, 5100, 5000, 4800, 600, 400]
+    days = [{"asked": int(draw.normal(week[day % 7], 0.05 * week[day % 7]))} for day in range(70)]
+    assert kinds(days) == []
+    assert kinds([*days, {"asked": 500}]) == [(70, "traffic")]  # as on a Sunday, and it is a Monday
+    assert kinds([*days[:68], {"asked": 5000}]) == [(68, "traffic")]  # as on a Monday, and it is a Saturday
+
+
+def test_a_new_level_of_traffic_is_no_news_after_a_week_and_an_odd_day_is_told_once() -> None:
+    draw = np.random.default_rng(3)
+    days = [{"asked": int(rows)} for rows in draw.normal(5000, 200, 35)]
+    risen = [{"asked": int(rows)} for rows in draw.normal(15_000, 600, 28)]
+    told = [day for day, _ in kinds([*days, *risen])]
+    assert told[0] == 35
+    assert told[-1] < 42
+    odd = [*days[:30], {"asked": 100}, *days[31:]]
+    assert kinds([*odd, *days]) == [(30, "traffic")]

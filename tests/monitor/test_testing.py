@@ -101,7 +101,13 @@ def test_the_room_offers_both_functions() -> None:
     assert perennial.monitor.assert_no_shift is assert_no_shift
     frame = rows(0).to_pandas()
     assert isinstance(frame, pd.DataFrame)
-    assert perennial.monitor.compare(frame, frame, thorough=False).is_quiet
+    assert perennial.monitor.compare(frame, rows(1), thorough=False).is_quiet
+
+
+def test_the_same_rows_again_are_a_copy() -> None:
+    report = perennial.monitor.compare(rows(0), rows(0), thorough=False)
+    assert [one.kind for one in report.issues] == ["stale copy"]
+    assert not report.shifted
 
 
 TESTS = """\

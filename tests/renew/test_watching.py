@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,10 @@ import pytest
 
 from perennial.api import connect
 from perennial.capture.predictions import LabelIn
+from perennial.models.package import Predictor, checkout
+from perennial.registry.versions import package_of
 from perennial.renew.reconcile import Reconciler
+from perennial.renew.remembering import record_of
 from perennial.renew.training import run_loop
 from perennial.serve.frames import Answered, encode, row_ids
 from perennial.serve.segments import SegmentWriter
@@ -72,21 +76,25 @@ def look(ws: Workspace) -> None:
         reconciler.look(ws.clock.now())
 
 
-def live_through(ws: Workspace, day: int, rows: pl.DataFrame) -> None:
+def answers_of(ws: Workspace, frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """What the live model answers."""
+    package = package_of(ws.models.get(name="loans", version=1))
+    return Predictor.load(checkout(package, ws.objects, ws.folder.serving_cache), trusted=True).predict(frame)
+
+
+def live_through(ws: Workspace, day: int, rows: pl.DataFrame, *, answers: list[dict[str, Any]] | None = None) -> None:
     """Captured rows of a day, as the service writes them; their labels, and the next midnight."""
     names = ["income", "debt", "kind"]
     writer = SegmentWriter(ws.folder.segments, LocalFiles(), worker=day)
     layout = writer.layout("loans", names, classes=["no", "yes"])
     ids: list[str] = []
-    score = 0.05 * (rows["income"].to_numpy() - 40.0) - 1.2 * rows["debt"].to_numpy()
-    yes = 1.0 / (1.0 + np.exp(-np.clip(score, -30, 30)))
-    for row, p in enumerate(yes.tolist()):
+    for row, answer in enumerate(answers_of(ws, rows.select(names)) if answers is None else answers):
         at = START + day * DAY + (row + 1) * (DAY // (rows.height + 2))
         first = writer.issue(1, Micros(at))
         frame = Answered(
             id=first, at=at, layout=layout, key=first, request="", status=200, versions=1, arms="live",
-            rows=[list(rows.select(names).row(row))], values=["yes" if p > 0.5 else "no"],
-            probabilities=[[1.0 - p, p]], latency_us=500, source="plain",
+            rows=[list(rows.select(names).row(row))], values=[answer["prediction"]],
+            probabilities=[[answer["probabilities"][label] for label in ("no", "yes")]], latency_us=500, source="plain",
         )  # fmt: skip
         writer.append(encode(frame), rows=1)
         ids += row_ids(first, 1)
@@ -138,3 +146,64 @@ def test_answers_that_become_wrong_are_found_when_their_labels_have_come(ws: Wor
     assert [one.trigger for one in ws.renew.decisions(endpoint="loans") if one.verdict == "retrain"] == [
         "performance_drop"
     ]
+
+
+def test_saturdays_are_usual_once_one_was_seen_and_another_change_on_one_is_not(ws: Workspace) -> None:
+    """The first day is a Wednesday. On Saturdays other people ask: told when it is new, information a week later."""
+    saturdays = pl.col("debt") + 0.8
+    for day in range(10):
+        live_through(ws, day, people(day + 1, 510).with_columns(debt=saturdays if day == 3 else pl.col("debt")))
+    weekly = people(11, 510).with_columns(debt=saturdays)
+    live_through(ws, 10, weekly)
+    shifts = {
+        (one.window_from - START) // DAY: one for one in ws.monitor.list(endpoint="loans", kind="covariate_shift")
+    }
+    assert {day: one.severity for day, one in shifts.items() if one.severity != "info"} == {3: "warn"}
+    usual = shifts[10]
+    assert usual.evidence["shifted"] == []
+    assert list(usual.evidence["usual"]) == ["debt"]
+    assert usual.evidence["changed_now"] == ["debt"]  # against the last days it is news, and the calendar explains it
+    assert "as former windows of the same weekday" in usual.says
+    assert not [one for one in ws.monitor.list(endpoint="loans") if one.kind == "multivariate_shift"]
+    windows = ws.monitor.windows(endpoint="loans", version=1)
+    assert len(windows) == 11
+    assert [one.alarms for one in windows if "data_quality" in one.alarms] == []
+    record = record_of(windows)
+    judged = {(one.metric, one.method): one for one in record.standings()}
+    assert judged["accuracy", "cbpe"].windows >= 8  # what was said before the labels came, beside what they said
+    assert judged["accuracy", "cbpe"].mae < 0.05
+    assert record.best("accuracy", ["cbpe", "pape", "pape_sqrt"]) is not None
+    live_through(ws, 11, people(12, 510))
+    for day in (12, 13, 14, 15, 16):
+        live_through(ws, day, people(day + 1, 510))
+    live_through(ws, 17, people(18, 510).with_columns(debt=pl.col("debt") - 0.8))
+    last = [one for one in ws.monitor.list(endpoint="loans", kind="covariate_shift") if one.severity == "warn"][-1]
+    assert (last.window_from - START) // DAY == 17
+    assert last.evidence["shifted"] == ["debt"]
+
+
+def test_answers_that_the_trained_model_does_not_give_are_skew_between_training_and_serving(ws: Workspace) -> None:
+    rows = people(1, ROWS)
+    right = answers_of(ws, rows.select("income", "debt", "kind"))
+    wrong = answers_of(ws, rows.select(pl.col("income") / 10.0, "debt", "kind"))  # as if one column came in other units
+    live_through(ws, 0, rows, answers=[*right[: ROWS // 2], *wrong[ROWS // 2 :]])
+    (skew,) = [one for one in ws.monitor.list(endpoint="loans") if one.kind == "training_serving_skew"]
+    assert skew.severity == "critical"
+    assert skew.evidence["rows"] == 400
+    assert 150 <= skew.evidence["different"] <= 200
+    assert "the service answered" in skew.says
+    (window,) = ws.monitor.windows(endpoint="loans", version=1)
+    assert window.alarms == ["training_serving_skew"]
+
+
+def test_other_features_that_drive_the_answers_are_told_once_a_week(ws: Workspace) -> None:
+    rows = people(1, ROWS)
+    live_through(ws, 0, rows.with_columns(debt=pl.col("debt") * 0.02, income=(pl.col("income") - 40.0) * 2.5 + 40.0))
+    (drift,) = [one for one in ws.monitor.list(endpoint="loans") if one.kind == "attribution_drift"]
+    shares = dict(zip(drift.evidence["columns"], drift.evidence["current"], strict=True))
+    before = dict(zip(drift.evidence["columns"], drift.evidence["reference"], strict=True))
+    assert shares["debt"] < 0.1 < 0.4 < before["debt"]
+    assert drift.evidence["l1"] > 0.5
+    assert "debt" in drift.says
+    live_through(ws, 1, people(2, ROWS))
+    assert not [one for one in ws.monitor.list(endpoint="loans") if one.kind == "training_serving_skew"]

@@ -119,6 +119,29 @@ def test_without_common_ground_no_split_is_given() -> None:
     assert found.as_dict()["concept"] is None
 
 
+def test_rows_that_all_lie_elsewhere_are_not_taken_for_common_ground() -> None:
+    """Scores that are all alike have equal weights, so a large effective size, however far the windows are apart."""
+    random = np.random.default_rng(6)
+    found = disde(random.random(5000), random.random(700), np.full(5000, 0.0003), np.full(700, 0.998), resamples=20)
+    assert min(found.overlap.ess_reference, found.overlap.ess_current) >= 700
+    assert found.overlap.outside == 1.0
+    assert found.overlap.common < 0.02
+    assert found.decision == "undecided"
+    assert "30 needed" in found.reasons[0]
+
+
+def test_the_common_mass_of_two_normal_laws_is_its_integral() -> None:
+    random = np.random.default_rng(7)
+    found = overlap(_score(random.normal(size=40_000)), _score(random.normal(size=40_000) + 1))
+    x = np.linspace(-10, 11, 200_001)
+    p, q = laws.norm.pdf(x), laws.norm.pdf(x - 1)
+    assert found.common == pytest.approx(float((2 * p * q / (p + q)).sum() * (x[1] - x[0])), abs=0.005)
+    third = overlap(
+        *(1.0 / (1.0 + 3.0 * np.exp(0.5 - random.normal(at, 1.0, size))) for at, size in ((0, 30_000), (1, 10_000)))
+    )
+    assert third.common == pytest.approx(found.common, abs=0.015)
+
+
 def test_scores_made_on_other_shares_of_rows_weigh_alike() -> None:
     x = laws.norm.ppf((np.arange(4001) + 0.5) / 4001)
     third = x[::3]

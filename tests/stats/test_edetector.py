@@ -215,3 +215,8 @@ def test_median_delay_after_a_quiet_time(prob: float, delay: int) -> None:
                     break
                 seen += 4096
     assert np.median(delays) == pytest.approx(delay, rel=0.2)
+
+
+def test_right_or_wrong_is_bet_on_as_any_other_values() -> None:
+    one_by_one = np.vstack([log_bets(UNIT, [x]) for x in EVERY_FIFTH])
+    assert np.array_equal(log_bets(UNIT, EVERY_FIFTH), one_by_one)

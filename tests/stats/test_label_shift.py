@@ -102,6 +102,16 @@ def test_no_shift_is_left_alone() -> None:
     assert any("may be chance" in one.reasons[1] for one in found)
 
 
+@pytest.mark.long
+def test_the_gate_opens_without_shift_no_more_often_than_it_says_and_does_with_one() -> None:
+    """5 % of 400 are 20, with a standard deviation of 4.4. An interval by the spread of the weights gives 34."""
+    opened = sum(decided(seed, share=0.5).decision == "correct" for seed in range(1000, 1400))
+    found = sum(decided(seed, share=0.4).decision == "correct" for seed in range(1000, 1100))
+    print(f"\nopened {opened} of 400 without shift, {found} of 100 with a share of .4 for .5")
+    assert opened <= 31
+    assert found >= 50
+
+
 def test_a_shift_of_inputs_that_shares_cannot_explain_is_left_alone() -> None:
     found = [decided(seed, share=0.5, moved=0.7) for seed in range(4)]
     assert [one.decision for one in found] == ["leave"] * 4
@@ -150,6 +160,20 @@ def test_em_reaches_the_maximum_of_the_likelihood() -> None:
     grid = np.linspace(0.0005, 0.9995, 2000)
     mixed = np.log(window[:, :1] * 2 * (1 - grid) + window[:, 1:] * 2 * grid).sum(axis=0)
     assert em_priors(window, [0.5, 0.5])[1] == pytest.approx(grid[mixed.argmax()], abs=0.001)
+
+
+def test_jumps_end_where_plain_steps_do() -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(1500, 6))
+    logits[np.arange(1500), rng.integers(0, 6, 1500)] += 1.0
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    priors = probs.mean(axis=0)
+    window = probs[probs[:, 0] > 0.1]
+    q = priors.copy()
+    for _ in range(20_000):
+        answers_now = window / priors * q
+        q = (answers_now / answers_now.sum(axis=1, keepdims=True)).mean(axis=0)
+    assert em_priors(window, priors) == pytest.approx(q, abs=1e-6)
 
 
 def test_bbse_solves_the_moments_by_hand() -> None:

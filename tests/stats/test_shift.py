@@ -23,6 +23,7 @@ from perennial.stats import (
     psi,
     smooth_shares,
     tolerance_test,
+    tolerance_tests,
 )
 
 P, Q = [0.5, 0.5], [0.6, 0.4]
@@ -170,3 +171,17 @@ def test_wrong_input_is_refused() -> None:
         tolerance_test([1, 2], [1, 2], alpha=1.0)
     with pytest.raises(OutOfRange):
         tolerance_test([1, 2], [1, 2], -0.1)
+
+
+@given(st.lists(st.tuples(counts, counts), max_size=6), st.booleans())
+def test_many_columns_are_tested_as_one_by_one(columns: list[tuple[list[int], list[int]]], merge: bool) -> None:
+    pairs = [(first[: len(second)], second[: len(first)]) for first, second in columns]
+    together = tolerance_tests(pairs, merge=merge)
+    assert together == [tolerance_test(first, second, merge=merge) for first, second in pairs]
+
+
+def test_one_broken_column_among_many_is_refused_by_what_is_wrong_with_it() -> None:
+    with pytest.raises(OutOfRange, match="current_counts"):
+        tolerance_tests([([500, 500], [500, 500]), ([500, 500], [-1, 500])])
+    with pytest.raises(BinMismatch):
+        tolerance_tests([([500, 500], [500, 500]), ([500, 500], [500])])

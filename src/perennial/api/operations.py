@@ -194,6 +194,7 @@ _TABLE = (
     Operation("predictions.ingest", "system", "", "Make what the service captured visible.", keyed=False),
     Operation("monitor.list", "read", "", "Findings about an endpoint."),
     Operation("monitor.detector", "system", "", "How far a detector has read, and its numbers."),
+    Operation("monitor.windows", "read", "", "Windows that were looked at: profile, estimates, what came true."),
     Operation("monitor.step", "system", "found", "Record what a detector read and found.", 16 * MIB),
     Operation("incidents.list", "read", "", "What is wrong, and what was; newest first."),
     Operation("incidents.get", "read", "", "One incident: its findings, what happened to it, whom it was told."),

@@ -97,7 +97,7 @@ class Stage:
 class Trigger:
     """A reason to look whether to retrain."""
 
-    kind: Literal["performance_drop", "shift", "schedule", "new_rows", "by_hand", "never"]
+    kind: Literal["performance_drop", "shift", "prior_shift", "schedule", "new_rows", "by_hand", "never"]
     options: Options
 
 

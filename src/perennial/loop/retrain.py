@@ -5,7 +5,7 @@ from __future__ import annotations
 from perennial.loop.declaration import Trigger
 from perennial.loop.options import count, number, seconds
 
-__all__ = ["by_hand", "every", "never", "on_new_rows", "on_performance_drop", "on_shift"]
+__all__ = ["by_hand", "every", "never", "on_new_rows", "on_performance_drop", "on_prior_shift", "on_shift"]
 
 
 def on_performance_drop(*, one_false_alarm_in: int = 100_000, tolerance: float = 0.1) -> Trigger:
@@ -36,6 +36,15 @@ def on_shift(*, tolerance: float = 0.05, min_rows: int = 500) -> Trigger:
         "shift",
         {"tolerance": number("tolerance", tolerance, least=0), "min_rows": count("min_rows", min_rows, least=100)},
     )
+
+
+def on_prior_shift() -> Trigger:
+    """Classes have become more or less frequent, and nothing else has changed: correct the answers, without training.
+
+    Where the diagnosis of an alarm says so and the gate of label shift lets it pass, a new version is made at once from
+    the live one, with its probabilities corrected; it has to meet the same requirements as a retrained one.
+    """
+    return Trigger("prior_shift", {})
 
 
 def every(period: str) -> Trigger:

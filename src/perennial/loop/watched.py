@@ -8,8 +8,10 @@ __all__ = ["MONITORS", "Monitored"]
 
 Monitored = Literal[
     "data_quality",
+    "training_serving_skew",
     "covariate_shift",
     "multivariate_shift",
+    "attribution_drift",
     "prior_shift",
     "prediction_shift",
     "concept_drift",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -29,6 +29,7 @@ from perennial.models.mlmodel import mlmodel
 from perennial.models.package import COMPILED, Answer, Code, PackageManifest, Predictor, Settings
 from perennial.models.package_card import CARD, package_card
 from perennial.models.preparation import Preparation
+from perennial.models.priors import PRIOR, CorrectedScorer, Priors
 from perennial.models.reference import reference
 from perennial.models.rows import to_records
 from perennial.models.signature import Signature
@@ -37,9 +38,10 @@ from perennial.types import JSON, Digest, canonical_json
 if TYPE_CHECKING:
     from perennial.store.objects import ObjectStore
 
-__all__ = ["Made", "SourceCode", "build", "predictor_of"]
+__all__ = ["Made", "SourceCode", "build", "corrected", "predictor_of"]
 
 GOLDEN_ROWS = 20
+TIES = 0.001  # share of rows whose label may differ from the most probable class: two classes equally probable
 
 
 class SourceCode(Struct, frozen=True, kw_only=True):
@@ -120,6 +122,43 @@ def predictor_of(*, model: Any, preparation: Preparation, sample: pl.DataFrame, 
     )
 
 
+def corrected(made: Made, priors: Priors, sample: pl.DataFrame) -> Made:
+    """A model whose answers are corrected for new shares of its classes, its compiled form proven once more.
+
+    Args:
+        made: What `predictor_of` gave.
+        priors: The correction.
+        sample: Rows as requests have them, on which the compiled form is proven.
+
+    Raises:
+        DataError: The model gives no probabilities, or its labels are not the most probable classes.
+    """
+    signature, x = made.preparation.signature, made.preparation.columns(sample)
+    said = made.native.scorer.answer(x)
+    if said.probabilities is None:
+        raise DataError("the model gives no probabilities to correct", remedy="train anew")
+    if said.values is not None:
+        likeliest = np.asarray(signature.classes)[said.probabilities.argmax(axis=1)]
+        if np.mean(np.asarray(said.values) != likeliest) > TIES:
+            raise DataError("the model answers other labels than the most probable ones", remedy="train anew")
+    scorer = CorrectedScorer(made.native.scorer, priors)
+    native = Predictor(made.preparation, scorer)
+    compilation, files, serving = made.compilation, made.files, native
+    if made.serving is not made.native:
+        from perennial.models.compiling.proof import known_of, prove
+
+        compiled = CorrectedScorer(made.serving.scorer, priors)
+        test, none = known_of(scorer, x, signature), known_of(scorer, x.clear(), signature)
+        tolerance = made.serving.scorer.relative * max(1.0, *(max(step.weights) for step in priors.steps))
+        proof, reason = prove(compiled, test, none, signature, tolerance=tolerance)
+        if reason is None:
+            serving = Predictor(made.preparation, compiled)
+            compilation = msgspec.structs.replace(compilation, proof=proof)
+        else:
+            compilation, files = Compilation(form=None, reason=f"corrected, it is not proven: {reason}"), {}
+    return replace(made, native=native, serving=serving, compilation=compilation, files=files)
+
+
 def build(
     *,
     model: Any,
@@ -134,6 +173,8 @@ def build(
     judged: Predictor | None = None,
     made: Made | None = None,
     extra: Mapping[str, bytes] | None = None,
+    priors: Priors | None = None,
+    like: pa.Table | None = None,
 ) -> Digest:
     """Store a package and return its digest. The same model with the same provenance has the same digest.
 
@@ -151,20 +192,25 @@ def build(
             predictions and losses are its answers, since a model's answers to its own training rows flatter it.
         made: What `predictor_of` gave for this model, if it was asked before.
         extra: More files for the package.
+        priors: A correction of the answers for new shares of the classes; `made` and `judged` are corrected already.
+        like: Rows as they are asked for now, of which the reference profile of inputs is; the training rows when None.
 
     Raises:
         DataError: The model cannot be stored, or does not answer one value per row.
     """
     rows = held_out if held_out.num_rows else train
     raw = preparation.raw(rows)
-    made = made or predictor_of(model=model, preparation=preparation, sample=raw)
+    if made is None:
+        made = predictor_of(model=model, preparation=preparation, sample=raw)
+        made = made if priors is None else corrected(made, priors, raw)
     signature = made.preparation.signature
     predictor = made.serving
     answers = _answers(judged or predictor, raw)
     predicted = pl.Series([answer["prediction"] for answer in answers])
     actual = pl.Series(preparation.y(rows).tolist()) if is_truth_known else None
     train_raw = preparation.raw(train)
-    profile = reference(train_raw, preparation.columns(train_raw), predicted, actual, task=signature.task)
+    now = train_raw if like is None else preparation.raw(like)
+    profile = reference(now, preparation.columns(now), predicted, actual, task=signature.task)
     golden = np.linspace(0, raw.height - 1, min(GOLDEN_ROWS, raw.height)).round().astype(np.int64)
     records = to_records(raw[golden])
     saved = made.flavor.save(model, signature)
@@ -174,7 +220,8 @@ def build(
     )
     runs_code = flavor_named(made.flavor.name).formats[saved.format].runs_code
     files = {
-        "MLmodel": mlmodel(signature, kind=made.flavor.name, blocks=saved.mlflow),
+        # The toolkit's own loader knows nothing of a correction.
+        "MLmodel": mlmodel(signature, kind=made.flavor.name, blocks=saved.mlflow if priors is None else {}),
         **saved.files,
         **made.files,
         COMPILED: _json(msgspec.structs.replace(made.compilation, timing=None)),
@@ -196,6 +243,7 @@ def build(
         "environment.txt": environment.encode(),
         "provenance.json": canonical_json(dict(provenance)),
         **{f"code/{path}": data for path, data in (code.files if code else {}).items()},
+        **({} if priors is None else {PRIOR: _json(priors)}),
         **(extra or {}),
     }
     digests = objects.put_many(files.values())

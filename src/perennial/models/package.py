@@ -22,6 +22,7 @@ from msgspec import Struct
 from perennial.errors import Corrupt, Invalid, PerennialError, Refused, UserCodeError
 from perennial.models.background import BACKGROUND, read_background
 from perennial.models.facts.compilation import Compilation
+from perennial.models.priors import CorrectedScorer, read_priors
 from perennial.models.signature import Records, Signature
 from perennial.types import JSON, Digest, canonical_json
 
@@ -315,6 +316,8 @@ class Predictor:
             scorer = load_compiled(folder, signature, trusted=trusted)
         else:
             scorer = flavor_named(manifest.kind).load(folder, manifest.saved_as, settings.told(), signature)
+            priors = read_priors(folder)
+            scorer = scorer if priors is None else CorrectedScorer(scorer, priors)
         golden = json.loads(files["golden.json"])
         return cls(Preparation(signature, function), scorer, golden, background=files.get(BACKGROUND))
 

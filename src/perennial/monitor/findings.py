@@ -17,6 +17,7 @@ from perennial.loop.watched import Monitored
 from perennial.monitor.incidents.grouping import place
 from perennial.monitor.incidents.notices import Alarming
 from perennial.monitor.records import detectors, findings
+from perennial.monitor.remembered import NewWindow, WatchedWindow, remember, remembered
 from perennial.store.records import Records, Transaction
 from perennial.types import canonical_json
 
@@ -84,8 +85,9 @@ class Monitor:
         cursor_to: int,
         state: dict[str, Any],
         found: list[NewFinding],
+        window: NewWindow | None = None,
     ) -> DetectorState:
-        """Move a detector from one cursor to the next and record what it found on the way.
+        """Move a detector from one cursor to the next and record what it found on the way, and the window it looked at.
 
         Raises:
             Conflict: It does not stand at `cursor_from` any more.
@@ -109,9 +111,15 @@ class Monitor:
                 )
             )
             _record(tx, endpoint, found, self._alarming)
+            if window is not None:
+                remember(tx, endpoint, version, window)
             return DetectorState(endpoint=endpoint, version=version, name=name, cursor=cursor_to, state=state)
 
         return self._records.write(change)
+
+    def windows(self, *, endpoint: str, version: int, before: int | None = None) -> list[WatchedWindow]:
+        """Windows of a version that were looked at, those that end at or before a moment, oldest first."""
+        return self._records.read(lambda connection: remembered(connection, endpoint, version, before))
 
     def list(self, *, endpoint: str, kind: Kind | None = None, version: int | None = None) -> list[Finding]:
         """Findings of an endpoint, oldest first."""

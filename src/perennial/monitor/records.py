@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from perennial.store.tables import metadata
+from perennial.store.tables import digest_column, metadata
 
-__all__ = ["detectors", "findings", "incident_findings", "incidents", "maintenance", "notices"]
+__all__ = ["detectors", "findings", "incident_findings", "incidents", "maintenance", "notices", "watched_windows"]
 
 detectors = sa.Table(
     "detectors",
@@ -32,6 +32,22 @@ findings = sa.Table(
     sa.Column("says", sa.Text, nullable=False),
     sa.Column("evidence", sa.Text, nullable=False),
     sa.Column("muted", sa.Integer),  # the maintenance window in which it lies
+)
+
+# Windows that were looked at: what their rows add up to, what was estimated of them and what it came to. `alarms`,
+# `estimates` and `entries` are JSON.
+watched_windows = sa.Table(
+    "watched_windows",
+    metadata,
+    sa.Column("endpoint", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("start", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("end", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    digest_column("profile"),
+    sa.Column("alarms", sa.Text, nullable=False),
+    sa.Column("estimates", sa.Text, nullable=False),
+    sa.Column("entries", sa.Text, nullable=False),
 )
 
 # One row for each incident; what is found and decided about it is an event as well. `kind_group` is its group,

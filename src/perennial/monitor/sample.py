@@ -54,6 +54,8 @@ class Sample:
         """Rows whose truth and prediction are both known, shape (n,)."""
         if self.labels is None or self.predictions is None:
             return np.zeros(self.rows, dtype=np.bool_)
+        if not self.labels.null_count() and not self.predictions.null_count():
+            return np.ones(self.rows, dtype=np.bool_)
         return (self.labels.is_not_null() & self.predictions.is_not_null()).to_numpy()
 
     def losses(self) -> Floats:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perennial.monitor.findings import NewFinding
+from perennial.monitor.remembered import NewWindow
 
 __all__ = ["DueStep"]
 
@@ -20,3 +21,4 @@ class DueStep:
     cursor_to: int
     state: dict[str, Any]
     found: list[NewFinding]
+    window: NewWindow | None = None

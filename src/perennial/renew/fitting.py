@@ -18,10 +18,12 @@ from perennial.errors import DataError
 from perennial.loop.declaration import Declaration
 from perennial.loop.graph import Wiring
 from perennial.models.build import Made, SourceCode, build, predictor_of
+from perennial.models.build import corrected as correct
 from perennial.models.package import Predictor
 from perennial.models.preparation import Preparation, learn
 from perennial.pipeline.execute import Execution
 from perennial.pipeline.values import Value
+from perennial.renew.correcting import Corrected
 from perennial.renew.protecting import guard_files
 from perennial.renew.rooms import Rooms
 from perennial.tracking.environment import environment_text
@@ -58,8 +60,12 @@ def fit(
     values: Mapping[str, Value],
     provenance: Mapping[str, JSON],
     rooms: Rooms,
+    *,
+    corrected: Corrected | None = None,
 ) -> Fitted:
     """Prove the features, split, fit, and store both packages.
+
+    `corrected`: the answers are corrected for new shares of the classes, and judged by rows in these shares.
 
     Raises:
         DataError: The features break their contract, the target is missing, or the model cannot be stored.
@@ -81,10 +87,14 @@ def fit(
     older = _learn(execution, declaration, wiring, train, kind)
     model = _train(execution, declaration, wiring, older, train, values)
     made = predictor_of(model=model, preparation=older, sample=older.raw(test))
+    seen, unseen, like = train, test, None
+    if corrected is not None:
+        made = correct(made, corrected.priors, older.raw(test))
+        seen, unseen, like = (corrected.thinned(rows, declaration.target) for rows in (train, test, table))
     judged = made.serving
     everything = _learn(execution, declaration, wiring, table, kind)
     served = _train(execution, declaration, wiring, everything, table, values)
-    retrain = _retraining(execution, declaration, wiring, values, train, kind)
+    retrain = _retraining(execution, declaration, wiring, values, seen, kind)
     learned = guard_files(
         declaration,
         preparation=everything,
@@ -104,7 +114,7 @@ def fit(
             model=fitted,
             preparation=preparation,
             train=rows,
-            held_out=test,
+            held_out=unseen,
             objects=rooms.objects,
             provenance={**provenance, "fit": "all rows" if by is not None else "older rows"},
             environment=environment,
@@ -112,6 +122,8 @@ def fit(
             judged=by,
             made=asked,
             extra=learned if by is not None else None,
+            priors=None if corrected is None else corrected.priors,
+            like=like,
         )
 
     return Fitted(
@@ -120,8 +132,8 @@ def fit(
         judged=judged,
         made=made,
         retrain=retrain,
-        train=train,
-        test=test,
+        train=seen,
+        test=unseen,
         split=parts,
         trained_until=_newest(table, declaration.time),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from perennial import stats
+from perennial.capture.labels import LabelRow
 from perennial.capture.reading import PredictionReader
 from perennial.capture.tables import text
 from perennial.clock import iso
@@ -24,10 +26,10 @@ from perennial.monitor.adapting import follow_labels
 from perennial.monitor.captured import held_out_rows
 from perennial.monitor.findings import Finding, NewFinding
 from perennial.monitor.watching.watch import LossReference, Shift, detect_drop, find_shift, loss_reference
-from perennial.monitor.windows import DAY, closed_windows
+from perennial.monitor.windows import DAY, Window, closed_windows
 from perennial.registry.versions import package_of
 from perennial.renew.due import DueStep
-from perennial.renew.policy import Harm
+from perennial.renew.policy import Correctable, Harm
 from perennial.renew.rooms import Rooms
 from perennial.renew.watching import Watcher
 from perennial.serve.frames import first_id, moment_of
@@ -72,8 +74,23 @@ class Observer:
     def rows(self, since: int) -> pl.DataFrame:
         """Predictions asked for since a moment, with shadow answers and the labels that came before `now`."""
         if since not in self._read:
-            self._read[since] = self._reader.predictions(endpoint=self.endpoint.name, since=since, until=self.now)
+            longer = [start for start in self._read if start < since]
+            if longer:
+                self._read[since] = self._read[max(longer)].filter(pl.col("at") >= since)
+            else:
+                self._read[since] = self._reader.predictions(endpoint=self.endpoint.name, since=since, until=self.now)
         return self._read[since]
+
+    def _labelled_rows(self, labels: Sequence[LabelRow]) -> pl.DataFrame:
+        """Predictions since the oldest that these labels, which were read just now, are about; with all of them.
+
+        What was read earlier in this pass may lack labels that were taken up since then, and a cursor would pass by.
+        """
+        since = max(self._live_since, min(moment_of(label.prediction_id) for label in labels))
+        newest: Any = self.rows(since)["label_seq"].max()
+        if newest is None or newest < labels[-1].seq:
+            self._read.clear()
+        return self.rows(since)
 
     @cached_property
     def signature(self) -> Signature:
@@ -101,10 +118,19 @@ class Observer:
 
     def due_steps(self) -> list[DueStep]:
         """The steps of the live version's detectors that new labels or closed windows make due."""
-        watcher = Watcher(
-            self._rooms, self.endpoint, self._declaration, self.now, slow_us=self._slow_us, looked=self._looked
+        return [*self._drop_steps(), *self._shift_steps(), *self._interval_steps(), *self._watcher.due_steps()]
+
+    @cached_property
+    def _watcher(self) -> Watcher:
+        return Watcher(
+            self._rooms,
+            self.endpoint,
+            self._declaration,
+            self.now,
+            slow_us=self._slow_us,
+            looked=self._looked,
+            read=self.rows,
         )
-        return [*self._drop_steps(), *self._shift_steps(), *self._interval_steps(), *watcher.due_steps()]
 
     def interval_level(self) -> tuple[float, int] | None:
         """How much the live version's intervals may miss by now, and after how many labels; None: as declared."""
@@ -194,6 +220,10 @@ class Observer:
             is_harmed=is_harmed, says=f"{'it hurts' if is_harmed else 'no harm seen'}: {says}", evidence=evidence
         )
 
+    def correctable(self, finding: Finding) -> Correctable:
+        """Whether the live version's answers can be corrected for the shares of classes in this window."""
+        return self._watcher.correctable(Window(finding.window_from, finding.window_to), self.signature)
+
     def _drop_steps(self) -> list[DueStep]:
         """Label by label, where the loop states how many labels a false alarm may come in; else see `Watcher`."""
         name = "performance"
@@ -208,7 +238,7 @@ class Observer:
         last = labels[-1].seq
         # Only labels of answers that this version gave itself; a later revision of a label is not a new observation.
         rows = (
-            self.rows(max(self._live_since, min(moment_of(label.prediction_id) for label in labels)))
+            self._labelled_rows(labels)
             .filter(
                 (pl.col("version") == self._live)
                 & pl.col("label_seq").is_between(cursor + 1, last)
@@ -255,7 +285,7 @@ class Observer:
             return []
         last = labels[-1].seq
         rows = (
-            self.rows(max(self._live_since, min(moment_of(label.prediction_id) for label in labels)))
+            self._labelled_rows(labels)
             .filter(
                 (pl.col("version") == self._live)
                 & pl.col("label_seq").is_between(cursor + 1, last)
@@ -292,7 +322,9 @@ class Observer:
                     cursor_from=cursor,
                     cursor_to=window.end,
                     state={"until": iso(Micros(window.end))},
-                    found=self._shifts(inside, window.start, window.end, options),
+                    found=self._watcher.diagnosed(
+                        inside, window, self._shifts(inside, window.start, window.end, options)
+                    ),
                 )
             )
             cursor = window.end
@@ -317,6 +349,7 @@ class Observer:
             window_to=end,
             tolerance=float(options["tolerance"]),
             min_rows=int(min(options["min_rows"], MIN_TEST_ROWS)),
+            explain=lambda: self._watcher.explained(own, Window(start, end), tolerance=float(options["tolerance"])),
         )
 
     def _disagreed(self, both: pl.DataFrame) -> int:

@@ -17,7 +17,7 @@ from perennial.monitor.findings import Finding, Kind
 from perennial.renew.retraining import Decision
 from perennial.types import Micros
 
-__all__ = ["Harm", "Proposal", "Situation", "propose"]
+__all__ = ["Correctable", "Harm", "Proposal", "Situation", "propose"]
 
 
 # What a finding can be a reason for. Bad data, slow answers and the like are no reason to train on them.
@@ -43,11 +43,22 @@ class Harm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Correctable:
+    """Whether the live version's answers can be corrected for new shares of the classes, and with what.
+
+    `correction` is None where the gate of label shift does not let it pass; `says` tells why.
+    """
+
+    correction: dict[str, Any] | None
+    says: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Situation:
     """What is known of an endpoint at `now` (microseconds).
 
     `live_since`, `last_end`: when the live version went live, and when the last rollout ended. `labels`: labels that
-    came since the live version was trained. `harm` looks at the labelled rows of a window.
+    came since the live version was trained. `harm` looks at the labelled rows of a window, `correct` at all of them.
     """
 
     now: int
@@ -59,6 +70,7 @@ class Situation:
     decisions: Sequence[Decision]
     labels: int
     harm: Callable[[Finding], Harm]
+    correct: Callable[[Finding], Correctable] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +79,7 @@ class Proposal:
 
     key: str
     trigger: str
-    verdict: Literal["retrain", "no"]
+    verdict: Literal["retrain", "correct", "no"]
     reason: str
     evidence: dict[str, Any]
 
@@ -81,6 +93,11 @@ def propose(policy: RetrainPolicy, situation: Situation) -> list[Proposal]:
         if finding.key in answered or finding.severity == "info":
             continue
         trigger = _TRIGGERS.get(finding.kind, "")
+        if "prior_shift" in triggers and finding.version == situation.live and _says_prior(finding):
+            corrected = _corrected(situation, finding)
+            if corrected is not None and (corrected.verdict == "correct" or trigger not in triggers):
+                found.append(corrected)
+                continue
         if trigger not in triggers:
             continue
         if finding.version != situation.live:
@@ -111,7 +128,8 @@ def _settle(policy: RetrainPolicy, situation: Situation, found: list[Proposal]) 
     answered = {decision.key for decision in situation.decisions}
     wait = _wait(policy, situation)
     chosen: list[Proposal] = []
-    for proposal in found:
+    # A correction needs no training: where both are called for, it comes first.
+    for proposal in sorted(found, key=lambda one: one.verdict != "correct"):
         if proposal.verdict == "no":
             answers.append(proposal)
         elif wait:
@@ -130,7 +148,8 @@ def _settle(policy: RetrainPolicy, situation: Situation, found: list[Proposal]) 
 def _wait(policy: RetrainPolicy, situation: Situation) -> str:
     if situation.busy:
         return situation.busy
-    moments = [*_retrained(situation), *([situation.last_end] if situation.last_end is not None else [])]
+    corrected = [decision.at for decision in situation.decisions if decision.verdict == "correct"]
+    moments = [*_retrained(situation), *corrected, *([situation.last_end] if situation.last_end is not None else [])]
     if not moments:
         return ""
     until = max(moments) + round(policy.cool_down_s * 1e6)
@@ -139,6 +158,27 @@ def _wait(policy: RetrainPolicy, situation: Situation) -> str:
 
 def _retrained(situation: Situation) -> list[int]:
     return [decision.at for decision in situation.decisions if decision.verdict == "retrain"]
+
+
+def _says_prior(finding: Finding) -> bool:
+    diagnosis: Mapping[str, Any] = finding.evidence.get("diagnosis") or {}
+    return diagnosis.get("action") == "correct the prior"
+
+
+def _corrected(situation: Situation, finding: Finding) -> Proposal | None:
+    """The answers corrected, or why not; None where nobody can tell."""
+    if situation.correct is None:
+        return None
+    told = situation.correct(finding)
+    evidence = {"diagnosis": finding.evidence["diagnosis"]["says"], "correction": told.correction}
+    verdict: Literal["correct", "no"] = "no" if told.correction is None else "correct"
+    return Proposal(
+        key=finding.key,
+        trigger="prior_shift",
+        verdict=verdict,
+        reason=f"{finding.says}; {told.says}",
+        evidence=evidence,
+    )
 
 
 def _retrain(trigger: str, key: str, reason: str, evidence: dict[str, Any]) -> Proposal:

@@ -152,6 +152,7 @@ def _watch(rooms: Rooms, observer: Observer) -> bool:
                 cursor_to=step.cursor_to,
                 state=step.state,
                 found=step.found,
+                window=step.window,
             )
         except Conflict:
             return True
@@ -195,6 +196,7 @@ def _decide(rooms: Rooms, declaration: Declaration, endpoint: Endpoint, observer
         decisions=rooms.renew.decisions(endpoint=endpoint.name),
         labels=observer.new_labels(),
         harm=observer.harm,
+        correct=observer.correctable,
     )
     proposals = propose(declaration.retrain, situation)
     for proposal in proposals:

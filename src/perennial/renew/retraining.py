@@ -41,7 +41,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     at: int
     trigger: str
-    verdict: Literal["retrain", "no"]
+    verdict: Literal["retrain", "correct", "no"]
     reason: str
     evidence: dict[str, Any]
     live: int | None
@@ -141,7 +141,7 @@ class Retraining:
         endpoint: str,
         key: str,
         trigger: str,
-        verdict: Literal["retrain", "no"],
+        verdict: Literal["retrain", "correct", "no"],
         reason: str,
         evidence: dict[str, Any],
         live: int | None,
@@ -162,7 +162,7 @@ class Retraining:
                 reason=reason,
                 evidence=evidence,
                 live=live,
-                job=tx.new_id() if verdict == "retrain" else None,
+                job=tx.new_id() if verdict != "no" else None,
             )
             values = msgspec.structs.asdict(decision) | {"evidence": canonical_json(evidence).decode()}
             tx.connection.execute(sa.insert(decisions).values(**values))

@@ -7,6 +7,7 @@ is taken from the cache, and a turn in which nothing is new ends with the versio
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import msgspec
 from blake3 import blake3
 
 from perennial.data.datasets import DatasetVersion
-from perennial.errors import LoopError
+from perennial.errors import LoopError, Refused
 from perennial.loop.declaration import Declaration
 from perennial.loop.graph import Wiring, check
 from perennial.models.facts.verdict import Verdict
@@ -26,10 +27,11 @@ from perennial.pipeline.declare import declare
 from perennial.pipeline.execute import Execution
 from perennial.registry.versions import ModelVersion
 from perennial.renew.collecting import Collected, collect
+from perennial.renew.correcting import Correction, corrected_of, provenance_of, recollected
 from perennial.renew.recording import PLAN_TAG, Recorder
 from perennial.renew.retraining import Job
 from perennial.renew.rooms import Rooms
-from perennial.types import Digest, canonical_json
+from perennial.types import JSON, Digest, canonical_json
 
 if TYPE_CHECKING:
     from perennial.evaluate.evaluation import Evaluation
@@ -84,11 +86,28 @@ def run_job(rooms: Rooms, job: Job, say: Say) -> dict[str, Any]:
     So that an attempt that died after it had registered its version is found done by the next one.
     """
     loop = rooms.renew.loop(name=job.loop)
+    decision = next((one for one in rooms.renew.decisions(endpoint=job.loop) if one.job == job.id), None)
+    if decision is not None and decision.verdict == "correct":
+        correction = msgspec.convert(decision.evidence["correction"], Correction)
+        return _corrected(rooms, job, Path(loop.project), correction, say)
     bundle = load_bundle(Digest(loop.bundle), rooms.objects)
     rooms.objects.pin([bundle.digest, *bundle.files.values()])  # the run names them only when it begins
     folder = materialise(bundle, rooms.objects, rooms.folder.bundles)
     declaration = Declaration.from_json(loop.declaration)
     turn = _Turn(rooms, bundle, declaration, folder, Path(loop.project), job.reason, say)
+    outcome = turn.run(run_id=job.id)
+    return {"version": outcome.version, "state": outcome.state, "is_new": outcome.is_new}
+
+
+def _corrected(rooms: Rooms, job: Job, project: Path, correction: Correction, say: Say) -> dict[str, Any]:
+    """Make a version anew from its own code and data, with its answers corrected."""
+    version = rooms.models.get(name=job.loop, version=correction.version)
+    if version.bundle is None or version.declaration is None:
+        raise Refused(f"{version.name} version {version.version} was not made by a loop", remedy="train anew")
+    bundle = load_bundle(Digest(version.bundle), rooms.objects)
+    folder = materialise(bundle, rooms.objects, rooms.folder.bundles)
+    declaration = Declaration.from_json(json.loads(rooms.objects.get(Digest(version.declaration))))
+    turn = _Turn(rooms, bundle, declaration, folder, project, job.reason, say, correction)
     outcome = turn.run(run_id=job.id)
     return {"version": outcome.version, "state": outcome.state, "is_new": outcome.is_new}
 
@@ -102,6 +121,7 @@ class _Turn:
     project: Path
     reason: str
     say: Say
+    correction: Correction | None = None
 
     def run(self, *, run_id: str | None) -> Outcome:
         recorder = Recorder(self.rooms, self.declaration, self.say, run_id)
@@ -121,7 +141,11 @@ class _Turn:
             clock=self.rooms.clock,
         )
         with recorder.run(self.bundle, self.project, self.reason, "retrain" if run_id else "run"), execution:
-            collected = collect(self.rooms, execution, wiring, run_id=recorder.run_id)
+            if self.correction is None:
+                collected = collect(self.rooms, execution, wiring, run_id=recorder.run_id)
+            else:
+                version = self.rooms.models.get(name=self.declaration.name, version=self.correction.version)
+                collected = recollected(self.rooms, execution, wiring, version)
             plan = self._plan(execution, wiring, collected.versions)
             before = self._unchanged(plan)
             if before is not None:
@@ -144,13 +168,17 @@ class _Turn:
             )
         before = [name for name in wiring.order if self.declaration.step(name).kind == "step"]
         values = execution.run(before, collected.values)
-        provenance = {
+        provenance: dict[str, JSON] = {
             "origin": "executor",
             "loop": self.declaration.name,
             "bundle": self.bundle.digest,
             "datasets": {found.name: found.version for found in collected.versions.values()},
         }
-        return fit(execution, self.declaration, wiring, values, provenance, self.rooms)
+        corrected = None
+        if self.correction is not None:
+            corrected = corrected_of(self.rooms, self.declaration, self.correction)
+            provenance |= provenance_of(corrected)
+        return fit(execution, self.declaration, wiring, values, provenance, self.rooms, corrected=corrected)
 
     def _candidate(
         self, fitted: Fitted, wiring: Wiring, collected: Collected, recorder: Recorder, execution: Execution
@@ -172,7 +200,7 @@ class _Turn:
             bundle=self.bundle.digest,
             declaration=self.rooms.objects.put(canonical_json(self.declaration.to_json())),
             evaluation=judged.evaluation_digest,
-            verdicts=judged.verdicts,
+            verdicts=[*judged.verdicts, *([self.correction.verdict] if self.correction is not None else [])],
             trained_until=fitted.trained_until,
             reason=self.reason,
             judged_on=judged.judged_on,
@@ -196,6 +224,8 @@ class _Turn:
         }
         if written:
             told["custom"] = written
+        if self.correction is not None:
+            told["correction"] = msgspec.to_builtins(self.correction)
         return blake3(canonical_json(told)).hexdigest()
 
     def _unchanged(self, plan: str) -> ModelVersion | None:

@@ -79,19 +79,12 @@ from perennial.stats.powered import active_mean, active_probs, powered_mean
 from perennial.stats.resampling import Resampled, resample_means
 from perennial.stats.results import Finding, Interval
 from perennial.stats.selective import RiskThreshold, risk_threshold
-from perennial.stats.shift import (
-    hellinger,
-    js_distance,
-    l_infinity,
-    merge_sparse,
-    noise_floor,
-    psi,
-    smooth_shares,
-    tolerance_test,
-)
+from perennial.stats.shift import hellinger, js_distance, l_infinity, noise_floor, psi, smooth_shares
 from perennial.stats.slice_line import FoundSlice, slice_line
+from perennial.stats.sparse_bins import merge_sparse
 from perennial.stats.tails import noncentral_chi2_sf, student_quantile
 from perennial.stats.test_set import Ladder, looks_borne, rows_needed, uses_left
+from perennial.stats.tolerance import tolerance_test, tolerance_tests
 from perennial.stats.two_sample import energy_distance, energy_test, median_distance, mmd2, mmd_test
 from perennial.stats.ville import Gate, GateState
 
@@ -227,6 +220,7 @@ __all__ = [
     "student_quantile",
     "temperature",
     "tolerance_test",
+    "tolerance_tests",
     "update",
     "upper_bound",
     "uses_left",

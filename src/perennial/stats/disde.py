@@ -23,6 +23,9 @@ from perennial.stats.tails import normal_quantile
 __all__ = ["LossShift", "Overlap", "at_equal_inputs", "disde", "overlap"]
 
 MIN_ESS: Final = 100.0  # rows' worth of weight on either side, below which no split is given
+MIN_COMMON: Final = (
+    30.0  # rows on common ground on either side: weights that are all next to 0 have a large ESS as well
+)
 RESAMPLES: Final = 500
 EDGE: Final = 1e-6  # scores are kept this far from 0 and 1
 RARE_RATIO: Final = 0.05  # reference density over current density below which a current row is outside the support
@@ -37,12 +40,15 @@ class Overlap:
         ess_current: The same of the current rows.
         outside: Share of the current rows where the reference is hardly found (density ratio below 0.05).
         mean_ratio: Mean density ratio current/reference over the reference; about 1 where the scores can be believed.
+        common: Mass of the shared density, the integral of 2pq/(p + q), by the side that gives less: 1 for equal
+            windows, 0 for windows with nothing in common.
     """
 
     ess_reference: float
     ess_current: float
     outside: float
     mean_ratio: float
+    common: float
 
     def as_dict(self) -> dict[str, Json]:
         """Plain JSON values."""
@@ -51,6 +57,7 @@ class Overlap:
             "ess_current": self.ess_current,
             "outside": self.outside,
             "mean_ratio": self.mean_ratio,
+            "common": self.common,
         }
 
 
@@ -114,6 +121,8 @@ def overlap(reference_scores: ArrayLike, current_scores: ArrayLike, *, current_s
         ess_current=_ess(weights_after),
         outside=float(np.mean(rare < RARE_RATIO)),
         mean_ratio=float(ratio.mean()),
+        # 2q/(p + q) over the reference, 2p/(p + q) over the current rows: both are the same integral.
+        common=min(1.0, 2.0 * (1.0 - share) * float(weights_before.mean()), 2.0 * share * float(weights_after.mean())),
     )
 
 
@@ -188,11 +197,15 @@ def disde(
         return percentile_interval(float(whole[name][0]), drawn[name], units=units, confidence=confidence)
 
     least = min(common.ess_reference, common.ess_current)
-    if least < min_ess:
+    shared = common.common * min(len(before), len(after))
+    if least < min_ess or shared < MIN_COMMON:
         return LossShift(
             decision="undecided",
             reasons=(
-                f"the two windows have too little in common: {least:.0f} rows' worth of weight, {min_ess:g} needed",
+                (
+                    f"the two windows have too little in common: {min(least, shared):.0f} rows' worth, "
+                    f"{min_ess if least < min_ess else MIN_COMMON:g} needed"
+                ),
                 f"{common.outside:.1%} of the current rows lie where the reference has next to none",
             ),
             total=interval("total"),

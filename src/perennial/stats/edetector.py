@@ -215,7 +215,9 @@ def log_bets(design: Design, values: ArrayLike) -> Floats:
         OutOfRange: A value is outside [0, 1] or not a number.
     """
     x = unit_vector(values, "values")
-    return np.log1p(np.asarray(design.lambdas) * (x[:, np.newaxis] - np.asarray(design.mus)))
+    if len(x) > 2 and bool(((x == 0.0) | (x == 1.0)).all()):  # right or wrong: two rows of logarithms say it all
+        return _log_factors(design, np.array([0.0, 1.0]))[x.astype(np.intp)]
+    return _log_factors(design, x)
 
 
 def update(design: Design, state: State, values: ArrayLike) -> Step:
@@ -277,7 +279,7 @@ def advance(design: Design, state: State, log_bet_sums: ArrayLike) -> Step:
         first = int(over[0])
         after = State((0.0,) * parts, state.observations + first + 1, state.alarms + 1)
         return Step(after, first, float(evidence[first]))
-    carries = tuple(float(carry) for carry in _carry(design.kind, wealth[-1]))
+    carries = tuple(_carry(design.kind, wealth[-1]).tolist())
     return Step(State(carries, state.observations + len(logs), state.alarms), None, float(evidence[-1]))
 
 
@@ -305,10 +307,18 @@ def alarms(design: Design, state: State, values: ArrayLike) -> tuple[State, tupl
     return state, tuple(found)
 
 
+def _log_factors(design: Design, x: Floats) -> Floats:
+    factors: Floats = x[:, np.newaxis] - np.asarray(design.mus)
+    factors *= np.asarray(design.lambdas)
+    return np.log1p(factors, out=factors)
+
+
 def _log_wealth(kind: Kind, carries: Floats, logs: Floats) -> Floats:
     # ln M_t = S_t + ln(e^C + e^(-S_1) + ... + e^(-S_(t-1))) with S the running sum of logs and C the carry: the
     # recursion unrolled, so that it runs along the stream without a Python loop. "cusum" has the maximum in place of
-    # the sum.
+    # the sum. One observation or batch has nothing to add up.
+    if len(logs) == 1:
+        return logs + carries
     sums: Floats = np.cumsum(logs, axis=0)
     if kind == "ville":
         return sums + carries
@@ -339,6 +349,6 @@ def _bets_above(mu0: float, alternatives: Sequence[float] | None) -> tuple[list[
 
 def _numbers(record: Mapping[str, Json], name: str) -> tuple[float, ...]:
     values = record.get(name)
-    if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
+    if not isinstance(values, list) or not all(isinstance(value, (int, float)) for value in values):
         raise OutOfRange(name, values, "a list of numbers")
-    return tuple(float(cast(float, value)) for value in values)
+    return tuple(map(float, cast("list[float]", values)))

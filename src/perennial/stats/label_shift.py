@@ -142,8 +142,11 @@ def estimate_priors(
     Kolmogorov distance is below the tolerance, or not larger than it is (p > alpha) among resamples in which the shares
     of the classes are all that moved, w estimated anew in each.
 
-    (ii) The range of sum |w - 1| excludes 0. That sum is never negative, so its own percentiles never reach 0; the
-    range is what remains when the sum is moved by as much as resampled weights lie from the estimated ones.
+    (ii) The range of sum |w - 1| excludes 0. That sum is never negative, so its own percentiles never reach 0. The
+    lower end is the sum less what resamples without any shift stay below (both sides drawn from the reference, and
+    calibrated anew); the upper end adds how far resampled weights lie from the estimated ones. The spread of the
+    weights themselves would not do for the lower end: it grows with them, so that weights which came out small by
+    chance look surer than they are, and the gate would open in 9 % of the cases without shift where 5 % are meant.
 
     Args:
         probs: Probabilities on labelled rows the model was not trained on, shape (n, K).
@@ -198,20 +201,20 @@ def estimate_priors(
     scores, scores_now = calibration(reference), calibration(now)
     weights, priors = estimator(scores, truth, scores_now, 1e-8)
 
-    drawn = np.empty((resamples, k))
+    drawn, unmoved = np.empty((resamples, k)), np.empty(resamples)
     for number in range(resamples):
-        rows, other = rng.integers(0, n, n), rng.integers(0, m, m)
-        if len(np.unique(truth[rows])) < k:
-            rows = np.concatenate([rows, np.unique(truth, return_index=True)[1]])
+        rows = _all_classes(rng.integers(0, n, n), truth)
         again = bias_corrected_temperature(reference[rows], truth[rows], start=calibration)
-        drawn[number] = estimator(again(reference[rows]), truth[rows], again(now[other]), 1e-6)[0]
+        fitted = again(reference[rows])
+        drawn[number] = estimator(fitted, truth[rows], again(now[rng.integers(0, m, m)]), 1e-6)[0]
+        still = estimator(fitted, truth[rows], again(reference[rng.integers(0, n, m)]), 1e-6)[0]
+        unmoved[number] = np.abs(still - 1.0).sum()
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
     size = float(np.abs(weights - 1.0).sum())
-    reach = float(np.quantile(np.abs(drawn - weights).sum(axis=1), confidence))
     shift = Interval(
-        low=max(0.0, size - reach),
-        high=size + reach,
+        low=max(0.0, size - float(np.quantile(unmoved, confidence, method="higher"))),
+        high=size + float(np.quantile(np.abs(drawn - weights).sum(axis=1), confidence)),
         estimate=size,
         level=confidence,
         n=min(n, m),
@@ -222,9 +225,7 @@ def estimate_priors(
     chances = weights[truth] / weights[truth].sum()
     beyond = 0
     for _ in range(resamples):
-        rows, other = rng.integers(0, n, n), rng.choice(n, m, p=chances)
-        if len(np.unique(truth[rows])) < k:
-            rows = np.concatenate([rows, np.unique(truth, return_index=True)[1]])
+        rows, other = _all_classes(rng.integers(0, n, n), truth), rng.choice(n, m, p=chances)
         w = estimator(scores[rows], truth[rows], scores[other], 1e-6)[0]
         beyond += _distance(scores[rows], w[truth[rows]], scores[other]) >= after
     p_value = (1.0 + beyond) / (1.0 + resamples)
@@ -298,6 +299,12 @@ def _distance(scores: Floats, weights: Floats, now: Floats) -> float:
         last = np.concatenate((both[order][1:] != both[order][:-1], [True]))
         largest = max(largest, float(apart[last].max()))
     return largest
+
+
+def _all_classes(rows: Ints, truth: Ints) -> Ints:
+    """Drawn rows, and one of each class where some class was not drawn."""
+    classes, first = np.unique(truth, return_index=True)
+    return rows if len(np.unique(truth[rows])) == len(classes) else np.concatenate([rows, first])
 
 
 def _some(rng: np.random.Generator, rows: int) -> Ints:

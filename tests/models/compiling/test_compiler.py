@@ -36,6 +36,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 from sklearn.tree import DecisionTreeClassifier
 
 from perennial.errors import Invalid
+from perennial.models.compiling.from_sklearn import tree_thresholds
 from perennial.models.compiling.graph import NotCompilable
 from perennial.models.compiling.plan import Columns
 from perennial.models.compiling.proof import known_of, prove
@@ -102,15 +103,45 @@ def test_near_ties_push_a_logistic_regression_into_double_precision(iris: pl.Dat
     assert "boundary rows get another label" in report.tried["onnx-float32"]
 
 
-def test_a_threshold_between_two_32_bit_numbers_is_found_and_mended_by_double_precision() -> None:
-    """0.1 + 1e-12 and 0.1 + 3e-12 are one number in 32 bits; the tree tells them apart."""
+@pytest.mark.parametrize("is_behind", [False, True], ids=["alone", "behind a transformer that passes it on"])
+def test_a_threshold_between_two_32_bit_numbers_is_found_and_mended_by_double_precision(is_behind: bool) -> None:
+    """0.1 + 1e-12 and 0.1 + 3e-12 are one number in 32 bits; the tree tells them apart. The test rows do not."""
     low, high = 0.1 + 1e-12, 0.1 + 3e-12
     x = np.where(np.arange(400) % 2 == 0, low, high)
-    frame = pl.DataFrame({"x": x, "z": np.linspace(0, 1, 400), "y": np.where(x == low, "left", "right")})
-    case = fitted(HistGradientBoostingClassifier(max_iter=5), frame, "y")
+    frame = pl.DataFrame(
+        {
+            "x": x,
+            "text": np.where(np.arange(400) % 3 == 0, "a", "b"),
+            "z": np.linspace(0, 1, 400),
+            "y": np.where(x == low, "left", "right"),
+        }
+    )
+    model: Any = HistGradientBoostingClassifier(max_iter=5)
+    if is_behind:
+        model = make_pipeline(ColumnTransformer([("text", OrdinalEncoder(), ["text"])], remainder="passthrough"), model)
+    else:
+        frame = frame.drop("text")
+    case = fitted(model, frame, "y")
     report = case.compiled().report
     assert report.form == "onnx-float64"
     assert "get another label" in report.tried["onnx-float32"]
+
+
+def test_columns_that_move_keep_the_thresholds_of_their_own(cps: pl.DataFrame) -> None:
+    """Encoded texts come first; what is passed on stands behind them, in another place than in the table."""
+    frame = cps.select(*TEXTS, *NUMBERS, "wage")
+    transformer = ColumnTransformer([("texts", OrdinalEncoder(), TEXTS)], remainder="passthrough")
+    case = fitted(
+        make_pipeline(transformer, HistGradientBoostingRegressor(random_state=0)),
+        frame.select(*NUMBERS, *TEXTS, "wage"),
+        "wage",
+    )
+    known = tree_thresholds(case.model, case.signature)
+    ranges = [(frame[name].min(), frame[name].max()) for name in NUMBERS]
+    assert {i for i, _ in known} == {0, 1, 2}
+    for i, split in known:
+        low, high = ranges[i]
+        assert low <= split <= high
 
 
 NUMBERS = ["education", "experience", "age"]

@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
     from perennial.capture.reading import PredictionReader
     from perennial.monitor.captured import captured_sides
     from perennial.monitor.reporting.standalone import run as compare
+    from perennial.renew.remembering import record_of
 
     with open_workspace(options.home, origin="cli") as ws, progress("reading predictions") as tell:
         number = options.version if options.version is not None else ws.endpoints.get(name=options.endpoint).live
@@ -56,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
             left_out=dict.fromkeys(sorted(found.not_kept), "not written down as it came"),
             tolerance=options.tolerance,
             alpha=options.alpha,
+            record=record_of(ws.monitor.windows(endpoint=options.endpoint, version=number)),
         )
     if options.html is None and not options.json:
         options.html = Path(f"{options.endpoint}-{number}-monitoring.html")

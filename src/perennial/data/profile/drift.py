@@ -1,8 +1,8 @@
 """How far two versions of a table are apart, column by column, on bins that the reference fixes.
 
 Each distance comes with its noise floor, and a column has shifted only when its PSI is above the tolerance by more
-than noise explains, over all columns together (`perennial.stats.shift`; Benjamini-Hochberg). Rows that depend on each
-other, such as days of one season, are more alike than the test knows: compare like with like.
+than noise explains, over all columns together (`perennial.stats.tolerance`; Benjamini-Hochberg). Rows that depend on
+each other, such as days of one season, are more alike than the test knows: compare like with like.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from perennial.stats import (
     l_infinity,
     tolerance_test,
 )
-from perennial.stats.shift import ALPHA, TOLERANCE_PSI
+from perennial.stats.tolerance import ALPHA, TOLERANCE_PSI
 
 __all__ = ["ColumnDrift", "Decision", "drift"]
 

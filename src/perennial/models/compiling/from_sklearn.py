@@ -78,25 +78,27 @@ def sklearn_graph(
 
 
 def tree_thresholds(model: Any, signature: Signature) -> list[tuple[int, float]]:
-    """(column, threshold) of tests on columns as they are: where no transformer stands before the trees."""
+    """(column, threshold) of tests on columns that reach the trees as they are, wherever they come to stand."""
     steps = _steps(model)
     ensemble = sklearn_ensemble(steps[-1])
     if ensemble is None:
         return []
-    if len(steps) == 1:
-        return ensemble.thresholds()
-    if (
-        len(steps) == 2
-        and steps[0] is getattr(steps[-1], "_preprocessor", None)
-        and type(steps[-1]).__name__.startswith("Hist")
-    ):
-        # Its own preprocessor moves categories to the front, and leaves numbers as they are.
-        moved = [i for _, _, where in _parts(steps[0]) for i in where]
-        closed = {i for i, column in enumerate(signature.columns) if column.categories is not None}
-        found = ensemble.thresholds()
-        if len(moved) == len(signature.columns) and all(i < len(moved) for i, _ in found):  # no column became several
-            return [(moved[i], split) for i, split in found if moved[i] not in closed]
-    return []
+    came = {i: i for i, column in enumerate(signature.columns) if column.categories is None}
+    for step in steps[:-1]:
+        if type(step).__name__ != "ColumnTransformer":
+            return []
+        came = {place: came[i] for place, i in _unchanged(step).items() if i in came}
+    return [(came[i], split) for i, split in ensemble.thresholds() if i in came]
+
+
+def _unchanged(transformer: Any) -> dict[int, int]:
+    """Where columns that it passes on as they are come to stand, and where they stood."""
+    found: dict[int, int] = {}
+    for name, part, where in _parts(transformer):
+        out = transformer.output_indices_[name]
+        if _passes_on(name, part) and out.stop - out.start == len(where):
+            found |= dict(zip(range(out.start, out.stop), where, strict=True))
+    return found
 
 
 def _steps(model: Any) -> list[Any]:
@@ -158,8 +160,7 @@ def _front(
         if open_text & set(where):
             raise NotCompilable(f"column {columns[0]!r} is open text")
         piece = first.output_indices_[name]
-        is_own_check = name == "numerical" and type(part).__name__ == "FunctionTransformer" and _checks_only(part)
-        if part == "passthrough" or is_own_check or (hasattr(part, "func") and part.func is None):
+        if _passes_on(name, part):
             if any(signature.columns[i].categories is not None for i in where):
                 raise NotCompilable(f"column {columns[0]!r} is text that nothing encodes")
             blocks.append(_picked(graph, where))
@@ -179,6 +180,12 @@ def _front(
     if not blocks:
         raise NotCompilable("nothing of its columns is left")
     return (graph.add("Concat", *blocks, axis=1) if len(blocks) > 1 else blocks[0]), width
+
+
+def _passes_on(name: str, part: Any) -> bool:
+    """It leaves its columns as they are."""
+    is_own_check = name == "numerical" and type(part).__name__ == "FunctionTransformer" and _checks_only(part)
+    return part == "passthrough" or is_own_check or (hasattr(part, "func") and part.func is None)
 
 
 def _checks_only(part: Any) -> bool:

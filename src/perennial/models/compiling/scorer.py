@@ -16,6 +16,7 @@ from perennial.errors import Corrupt
 from perennial.models.compiling.plan import Columns, Plan
 from perennial.models.compiling.safety import check_onnx
 from perennial.models.flavors.flavor import Answered, Label
+from perennial.models.priors import Priors, read_priors
 from perennial.models.signature import Signature
 from perennial.types import JSON
 
@@ -40,6 +41,7 @@ class CompiledScorer:
     classes: list[Label] | None = None
     options: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     relative: float = 1e-9
+    priors: Priors | None = None
     _run: Any = field(init=False, repr=False)
     _names: list[str] = field(init=False, repr=False)
     _input: str = field(init=False, repr=False)
@@ -63,6 +65,10 @@ class CompiledScorer:
         Raises:
             Invalid: A value that the native model refuses.
         """
+        answered = self._answered(matrix)
+        return answered if self.priors is None else self.priors.answered(answered)
+
+    def _answered(self, matrix: NDArray[Any]) -> Answered:
         self.columns.check(matrix)
         found: list[NDArray[Any]] = self._run(self._names, {self._input: matrix})
         if self._kind == "probabilities":
@@ -95,7 +101,9 @@ def load_compiled(folder: Path, signature: Signature, *, trusted: bool = False) 
         raise Corrupt(f"this plan of a compiled model is not readable: {error}", where=str(folder / PLAN)) from error
     if [column.name for column in plan.columns] != [field.name for field in signature.columns]:
         raise Corrupt("the compiled model takes other columns than the package", where=str(folder / PLAN))
-    return scorer_of((folder / GRAPH).read_bytes(), plan, where=str(folder / GRAPH), checked=trusted)
+    made = scorer_of((folder / GRAPH).read_bytes(), plan, where=str(folder / GRAPH), checked=trusted)
+    made.priors = read_priors(folder)
+    return made
 
 
 def scorer_of(graph: bytes, plan: Plan, *, where: str = "", checked: bool = False) -> CompiledScorer:

@@ -1,7 +1,8 @@
 """From a cause to what to do, and to what would change the verdict.
 
 The map: a data bug wants the pipeline mended, not a model trained on it. Other inputs within what the model knows want
-a training that holds more of them; beyond it the model had better abstain until there are labels. Another mix of labels
+a training that holds more of them; beyond it the model had better abstain until there are labels enough to train on.
+Another mix of labels
 is corrected without training. A changed relation wants a training on recent rows, once there are enough labels, unless
 calibrating anew recovers what was lost. A release after which all of it got worse is rolled back.
 """
@@ -14,7 +15,7 @@ from typing import Final, Literal, get_args
 
 from perennial.monitor.diagnosing.evidence import Evidence, z_of
 from perennial.monitor.diagnosing.remedies import Tried
-from perennial.monitor.diagnosing.verdict import LOSS_TOLERANCE, Verdict
+from perennial.monitor.diagnosing.verdict import LOSS_TOLERANCE, OUTSIDE, Verdict
 
 __all__ = ["ACTIONS", "Action", "Advice", "advise"]
 
@@ -30,7 +31,6 @@ Action = Literal[
 ]
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 
-OUTSIDE: Final = 0.3  # share of current rows that the reference hardly holds, from which the model should abstain there
 ENOUGH_LABELS: Final = 500  # of the current rows, to train on the changed relation
 RECOVERS: Final = 0.8  # of what a changed relation cost, for calibrating anew to be enough
 UNCALIBRATED: Final = 0.03  # labels at equal inputs, beyond which unchanged answers still carry wrong probabilities
@@ -94,20 +94,35 @@ class _Case:
 
     @property
     def is_better(self) -> bool:
-        """The loss fell."""
-        return self.evidence is not None and self.evidence.loss.estimate < 0.0
+        """The loss fell, or is estimated to have fallen."""
+        return self.verdict.is_better or (self.evidence is not None and self.evidence.loss.estimate < 0.0)
 
 
 def _none(case: _Case) -> Advice:
     evidence = case.evidence
+    if evidence is None and case.outside >= OUTSIDE:
+        return Advice(
+            action="ask for labels",
+            because=f"{_part_of(case)} of the rows lie where the reference has next to none: no estimate is of them",
+            would_change=("labels from there that show the usual loss: then nothing needs to be done",),
+        )
     if evidence is None:
         return Advice(
             action="nothing",
             because="nothing that can be seen without labels says that the model got worse",
             would_change=("labels of some of these rows, if they show a higher loss than estimated",),
         )
+    if case.verdict.is_offset:
+        return _new_relation(case)
     moved = evidence.labels_at_inputs
     if case.can_correct and abs(z_of(moved)) >= UNCALIBRATED_Z and abs(moved.estimate) >= UNCALIBRATED:
+        if case.verdict.is_other_mix:
+            return Advice(
+                action="correct the prior",
+                because="answers are as good as before, but the mix of labels has changed: probabilities "
+                f"are off by {moved.estimate:+.3f}",
+                would_change=("nobody uses the probabilities: then nothing needs to be done",),
+            )
         return Advice(
             action="recalibrate",
             because=f"answers are as good as before, but probabilities are off by {moved.estimate:+.3f}",
@@ -145,15 +160,10 @@ def _release(case: _Case) -> Advice:
 
 
 def _covariate(case: _Case) -> Advice:
-    if case.is_better:
-        return _better()
+    if case.is_better and not (case.evidence is None and case.outside >= OUTSIDE):
+        return _better(is_estimated=case.evidence is None)
     if case.outside >= OUTSIDE:
-        return Advice(
-            action="abstain there",
-            because=f"{case.outside:.0%} of the rows lie where the reference has next to none: no number about the "
-            "model there can be trusted; have them labelled, then train",
-            would_change=("labels from there that show the usual loss",),
-        )
+        return _out_there(case)
     if case.evidence is None:
         return Advice(
             action="ask for labels",
@@ -175,9 +185,9 @@ def _covariate(case: _Case) -> Advice:
 
 
 def _prior(case: _Case) -> Advice:
-    if case.is_better:
-        return _better()
     gained = case.tried.get("correct the prior")
+    if case.is_better and not (gained is not None and gained.gain.low > 0.0):
+        return _better(is_estimated=case.evidence is None)
     if case.can_correct and (gained is None or gained.gain.high >= 0.0):
         told = "" if gained is None else f"; tried on these rows it lowers the loss by {gained.gain.estimate:.4g}"
         return Advice(
@@ -204,9 +214,13 @@ def _concept(case: _Case) -> Advice:
     if mended is not None and lost > 0.0 and mended.gain.low > 0.0 and mended.gain.estimate >= RECOVERS * lost:
         return Advice(
             action="recalibrate",
-            because=f"calibrated anew on these rows, the model recovers {mended.gain.estimate / lost:.0%} of the loss",
+            because=f"calibrated anew on these rows, {_recovered(mended.gain.estimate, lost)}",
             would_change=("the same on later rows, if it recovers less",),
         )
+    return _new_relation(case)
+
+
+def _new_relation(case: _Case) -> Advice:
     if case.labelled < ENOUGH_LABELS:
         return Advice(
             action="ask for labels",
@@ -223,13 +237,15 @@ def _concept(case: _Case) -> Advice:
     )
 
 
+def _recovered(gain: float, lost: float) -> str:
+    if gain <= lost:
+        return f"the model wins back {gain / lost:.0%} of what the changed relation costs"
+    return f"the mean loss falls by {gain:.3g}, which is more than the {lost:.3g} that the changed relation costs"
+
+
 def _undecided(case: _Case) -> Advice:
     if case.outside >= OUTSIDE:
-        return Advice(
-            action="abstain there",
-            because=f"{case.outside:.0%} of the rows lie where the reference has next to none",
-            would_change=("labels from there",),
-        )
+        return _out_there(case)
     return Advice(
         action="ask for labels",
         because="the rows at hand do not decide between the causes",
@@ -237,10 +253,40 @@ def _undecided(case: _Case) -> Advice:
     )
 
 
-def _better() -> Advice:
+def _out_there(case: _Case) -> Advice:
+    labelled = round(case.outside * case.labelled)
+    part = _part_of(case)
+    if labelled >= ENOUGH_LABELS:
+        return Advice(
+            action="retrain",
+            because=f"{part} of the rows lie where the reference has next to none, and about {labelled} of those are "
+            "labelled: train with them in it, and let the model abstain there until then",
+            would_change=(
+                "those rows not coming back: then abstaining there is enough",
+                "a model trained with them that is no better there: then these inputs are hard for any model",
+            ),
+        )
+    known = f", and about {labelled} of those are labelled" if labelled else ""
+    return Advice(
+        action="abstain there",
+        because=f"{part} of the rows lie where the reference has next to none{known}: no estimate of the model there "
+        "can be trusted; have them labelled, then train with them",
+        would_change=(
+            "labels from there that show the usual loss: then nothing needs to be done",
+            f"{ENOUGH_LABELS} labels from there: then train with them",
+        ),
+    )
+
+
+def _part_of(case: _Case) -> str:
+    """A share that is not everything does not round to it."""
+    return "all" if case.outside == 1.0 else f"{min(case.outside, 0.999):.1%}"
+
+
+def _better(*, is_estimated: bool = False) -> Advice:
     return Advice(
         action="nothing",
-        because="the loss fell",
+        because="the model is estimated to be better than before" if is_estimated else "the loss fell",
         would_change=("the change turning back: then the loss rises to what it was",),
     )
 

@@ -13,9 +13,10 @@ from perennial.monitor.estimating.estimator import Estimated
 from perennial.monitor.sample import Sample
 from perennial.stats.results import Interval, Json
 
-Z = 1.959964  # of a 95 % interval
+__all__ = ["HIGHER_IS_BETTER", "Cost", "cost_estimated", "cost_realised", "metric_of"]
 
-__all__ = ["Cost", "cost_estimated", "cost_realised", "metric_of"]
+Z = 1.959964  # of a 95 % interval
+HIGHER_IS_BETTER = frozenset({"accuracy", "roc_auc", "f1", "precision", "recall"})  # of the metrics that are estimated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ def cost_estimated(estimated: Estimated) -> Cost:
             n=estimated.rows,
             method=estimated.method,
         ),
-        higher_is_better=estimated.metric in {"accuracy", "roc_auc", "f1", "precision", "recall"},
+        higher_is_better=estimated.metric in HIGHER_IS_BETTER,
         is_estimated=True,
         rests_on=estimated.assumption,
     )

@@ -48,6 +48,7 @@ class Diagnosis:
 
     Attributes:
         cause: What the change of the loss is put down to; "none" where the loss did not move.
+        head: The verdict as a sentence, where the cause's usual one says too much or too little; else "".
         because: Why that, in sentences.
         shares: Parts of the change of the mean loss, with intervals: "covariate" and "concept"; "prior" and "rest";
             "data bug" and "rest". Empty where they cannot be told apart.
@@ -69,6 +70,7 @@ class Diagnosis:
     """
 
     cause: Cause
+    head: str
     because: tuple[str, ...]
     shares: dict[str, Interval]
     loss: Interval | None
@@ -95,7 +97,7 @@ class Diagnosis:
     @property
     def says(self) -> tuple[str, ...]:
         """Sentences for a person, the most important first."""
-        told = [_HEAD[self.cause]]
+        told = [self.head or _HEAD[self.cause]]
         if self.cost is not None:
             told.append(self.cost.says)
         told += self.because
@@ -299,6 +301,7 @@ def _told(
 ) -> Diagnosis:
     return Diagnosis(
         cause=found.cause,
+        head=found.head,
         because=found.because,
         shares=found.shares,
         loss=loss,
@@ -312,7 +315,7 @@ def _told(
         issues=issues,
         tried=tried,
         overlap=overlap,
-        unknown=unknown,
+        unknown=tuple(dict.fromkeys((*found.unknown, *unknown))),
         rests_on=rests_on,
         rows=(reference.rows, current.rows),
         labelled=_labelled_rows(reference, current),

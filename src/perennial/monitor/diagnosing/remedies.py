@@ -7,6 +7,7 @@ candidate like any other; nothing is deployed.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +28,7 @@ Ints = NDArray[np.int64]
 Repair = Literal["recalibrate", "correct the prior"]
 FOLDS = 2
 MIN_ROWS = 100
+FOLLOWS = 0.99  # share of the answers that a rule must give
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +53,9 @@ class Tried:
 def tried(reference: Sample, current: Sample, *, seed: int = 0) -> list[Tried]:
     """The repairs that the rows allow; empty with fewer than 100 labelled rows.
 
-    For a classification with probabilities: bias-corrected temperature scaling, and weights by the labels' new shares.
-    For a regression: a line from predictions to truths.
+    For a classification with probabilities: bias-corrected temperature scaling, and weights by the labels' new shares,
+    decided as the model decides (`_rule`): what a repair gains is not what another threshold would have gained. For a
+    regression: a line from predictions to truths.
 
     Args:
         reference: Labelled, at least in part.
@@ -67,20 +70,46 @@ def tried(reference: Sample, current: Sample, *, seed: int = 0) -> list[Tried]:
         return [_gain("recalibrate", after.losses(), _line(after, fold))]
     if before.probs is None or after.probs is None:
         return []
-    codes = _codes(after)
-    if codes is None:
+    codes, decide = _codes(after), _rule(before, after)
+    if codes is None or decide is None:
         return []
     shares = np.bincount(_known(_codes(before)), minlength=len(after.classes)) / before.rows
     scaled, weighted = np.zeros(after.rows), np.zeros(after.rows)
     for part in range(FOLDS):
         fitted, judged = fold != part, fold == part
         made = bias_corrected_temperature(after.probs[fitted], codes[fitted])
-        scaled[judged] = made(after.probs[judged]).argmax(axis=1) != codes[judged]
+        scaled[judged] = decide(made(after.probs[judged])) != codes[judged]
         now = np.bincount(codes[fitted], minlength=len(after.classes)) / int(fitted.sum())
         ratio = np.where(shares > 0.0, now / np.maximum(shares, 1e-12), 1.0)
-        weighted[judged] = corrected(after.probs[judged], ratio).argmax(axis=1) != codes[judged]
+        weighted[judged] = decide(corrected(after.probs[judged], ratio)) != codes[judged]
     losses = after.losses()
     return [_gain("recalibrate", losses, scaled), _gain("correct the prior", losses, weighted)]
+
+
+def _rule(*sides: Sample) -> Callable[[Floats], Ints] | None:
+    """How answers follow from probabilities: the likeliest class, or of two classes a threshold. None: neither."""
+    answers: list[Ints] = []
+    for side in sides:
+        assert side.predictions is not None
+        answers.append(_positions(side.predictions, side.classes))
+    said, probs = np.concatenate(answers), np.concatenate([side.probs for side in sides if side.probs is not None])
+    if float(np.mean(probs.argmax(axis=1) == said)) >= FOLLOWS:
+        return lambda rows: rows.argmax(axis=1).astype(np.int64)
+    if probs.shape[1] != 2 or len(np.unique(said)) < 2:
+        return None
+    second = probs[:, 1]
+    # Whoever rounds probabilities leaves a few on the wrong side: most are on the right one.
+    threshold = float(second[said == 1].min())
+    if float(np.mean((second >= threshold) == (said == 1))) < FOLLOWS:
+        return None
+    return lambda rows: (rows[:, 1] >= threshold).astype(np.int64)
+
+
+def _positions(texts: pl.Series, classes: tuple[str, ...]) -> Ints:
+    found = texts.cast(pl.String()).replace_strict(
+        list(classes), list(range(len(classes))), default=-1, return_dtype=pl.Int64()
+    )
+    return found.to_numpy()
 
 
 def _line(sample: Sample, fold: Ints) -> Floats:

@@ -27,6 +27,7 @@ GROUPS: Final[Mapping[str, Group]] = MappingProxyType(
     {
         "covariate_shift": "inputs",
         "multivariate_shift": "inputs",
+        "attribution_drift": "inputs",
         "unforeseen": "inputs",
         "prediction_shift": "predictions",
         "prior_shift": "predictions",
@@ -37,6 +38,7 @@ GROUPS: Final[Mapping[str, Group]] = MappingProxyType(
         "slice_drop": "performance",
         "fairness": "performance",
         "data_quality": "quality",
+        "training_serving_skew": "quality",
         "traffic": "service",
         "latency": "service",
         "errors": "service",

@@ -32,7 +32,7 @@ from perennial.monitor.profiling.profiles import Profiler, WindowProfile
 from perennial.monitor.profiling.tallies import ColumnTally
 from perennial.monitor.sample import Sample
 from perennial.monitor.windows import CELLS, DAY, HOURS, WEEKDAYS, Window, calendar_cells, season_of
-from perennial.stats.shift import TOLERANCE_PSI
+from perennial.stats.tolerance import TOLERANCE_PSI
 
 __all__ = ["LEVELS", "CalendarCounts", "MatchedReference", "matched_windows", "rolling", "usual_shifts"]
 

@@ -96,7 +96,7 @@ def _stale(current: WindowProfile, former: Sequence[WindowProfile], level: float
             alpha=level / max(1, len(former)),
         )
         if test.decision == "above" and test.statistic is not None:
-            where = "" if window.window is None else f" of {_moment(window.window.start)}"
+            where = "the rows before" if window.window is None else f"the window of {_moment(window.window.start)}"
             yield QualityIssue(
                 kind="stale_copy",
                 column=None,
@@ -106,7 +106,7 @@ def _stale(current: WindowProfile, former: Sequence[WindowProfile], level: float
                 evidence="p",
                 tolerance=COPIED_TOLERANCE,
                 severity="critical",
-                says=f"{test.statistic:.0%} of the distinct rows were in the window{where}: a copy of old rows?",
+                says=f"{test.statistic:.0%} of the distinct rows were in {where}: a copy of old rows?",
                 remedy="look whether the source delivers new rows, and take this window out of any training",
             )
             return

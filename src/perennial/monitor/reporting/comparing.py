@@ -122,6 +122,7 @@ def compared(
         window=window,
         thorough=thorough,
         released=released,
+        apart=True,
         title=title,
         names=names,
         left_out=sides.left_out,

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from perennial.data.profile.words import figure, percent
 from perennial.data.svg import cut, legal, svg, text, ticks
+from perennial.monitor.reporting.findings_text import plain_numbers
 from perennial.monitor.reporting.report import Column, Grid, Measured, Performance, Series, Share
 
 __all__ = ["SHADES", "alone", "distribution", "heat_map", "performance_chart", "shares_chart"]
@@ -264,9 +265,9 @@ def _apart(ends: Sequence[tuple[float, str, str]], top: float, foot: float) -> l
 def _short(label: str) -> str:
     """A range of numbers as `a to b`, which is shorter than with brackets."""
     if label[:1] in "([" and label[-1:] == "]" and ", " in label:
-        low, high = label[1:-1].split(", ", 1)
+        low, high = plain_numbers(label[1:-1]).split(", ", 1)
         return low if low == high else f"{low} to {high}"
-    return label
+    return plain_numbers(label)
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from perennial.data.profile.words import figure, percent
 from perennial.monitor.reporting.report import Column, Measured, MonitorReport, Performance, Said
 
-__all__ = ["budget", "decided", "likely", "lines", "measured", "method_named", "metric_named", "told"]
+__all__ = ["budget", "decided", "likely", "lines", "measured", "method_named", "metric_named", "plain_numbers", "told"]
 
 NAMED = 5  # columns that a sentence names
 _METRICS = {"roc_auc": "ROC AUC", "accuracy": "accuracy", "f1": "F1", "rmse": "RMSE", "mae": "mean absolute error"}
@@ -18,6 +19,7 @@ _METHODS = {
     "atc": "ATC",
     "mse": "MSE",
     "ppi": "labels and estimates",
+    "constant": "as on the reference",
     "pape_sqrt": "PAPE, root of the weights",
 }
 _MARKS = {"critical": "!!", "warn": "! ", "info": "- "}
@@ -67,6 +69,15 @@ def decided(column: Column) -> str:
     if column.current_missing - column.reference_missing >= 0.001:
         told += f"; missing {percent(column.reference_missing)} before, {percent(column.current_missing)} now"
     return told
+
+
+def plain_numbers(text: str) -> str:
+    """Powers of ten written out, as a reader would.
+
+    >>> plain_numbers("mean 1.87e+05 before, loss moved by +7.37e+03 of +7.4e+03")
+    'mean 187,000 before, loss moved by +7,370 of +7,400'
+    """
+    return re.sub(r"\d(?:\.\d+)?e\+\d\d", lambda found: figure(float(found[0])), text)
 
 
 def budget(alpha: float, tolerance: float, columns: int) -> str:
@@ -184,6 +195,14 @@ def _answers(report: MonitorReport) -> list[Said]:
                 severity=severity, kind="performance" if how else "estimated performance", says=says, rests_on=rests_on
             )
         )
+    best = report.estimators[0] if report.estimators else None
+    if best is not None and best.windows > 1:
+        says = (
+            f"estimates of {metric_named(best.metric)}, where labels came later: {method_named(best.method)} was "
+            f"nearest, off by {figure(best.mae)} on average over {best.windows} windows, {best.covered:.0%} within its "
+            "band"
+        )
+        found.append(Said(severity="info", kind="track record", says=says))
     return found
 
 

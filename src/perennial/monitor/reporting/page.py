@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from functools import cache
+from collections.abc import Set
+from functools import cache, partial
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -72,6 +73,8 @@ def _body(report: MonitorReport, *, is_page: bool) -> Markup:
         .get_template("report.html")
         .render(
             report=report,
+            word=_word(report),
+            begun=partial(_begun, {one.name for one in report.columns}),
             is_page=is_page,
             sides=[(side.name, _side(side)) for side in (report.reference, report.current)],
             overview=_overview(report),
@@ -90,6 +93,17 @@ def _body(report: MonitorReport, *, is_page: bool) -> Markup:
         )
     )
     return Markup(text)  # noqa: S704  made by our template, which escapes
+
+
+def _word(report: MonitorReport) -> str:
+    """What the report comes to: faulty data need somebody even where no harm is shown."""
+    if report.severity != "critical":
+        return "look at it" if report.severity == "warn" else "quiet"
+    return (
+        "it hurts"
+        if any(one.severity == "critical" and one.kind == "performance" for one in report.findings)
+        else ("faulty data")
+    )
 
 
 def _overview(report: MonitorReport) -> list[tuple[str, str, str]]:
@@ -146,8 +160,26 @@ def _unlike(column: Column) -> str:
     if abs(column.current_missing - column.reference_missing) >= 0.001:
         told.append(f"missing {percent(column.reference_missing)} → {percent(column.current_missing)}")
     if column.unseen >= 0.001:
-        told.append(f"{percent(column.unseen)} outside what the reference knows")
-    return "; ".join(told)
+        told.append(f"{percent(column.unseen)} unseen")
+    return "; ".join(told).replace(" %", "\u00a0%")
+
+
+def _distance(value: float | None) -> str:
+    """As many digits for each, so that a column of them can be looked through.
+
+    >>> _distance(0.00003), _distance(16.871), _distance(None)
+    ('0.0000', '16.87', '–')
+    """
+    return figure(value) if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
+
+
+def _begun(columns: Set[str], text: str) -> str:
+    """A sentence as one is begun, unless it begins with the name of a column, which is written as it is.
+
+    >>> _begun({"region"}, "region has one value"), _begun({"region"}, "the answers are worse")
+    ('region has one value', 'The answers are worse')
+    """
+    return text if any(text.startswith(f"{name} ") for name in columns) else text[:1].upper() + text[1:]
 
 
 @cache
@@ -169,7 +201,8 @@ def _environment() -> Environment:
         "method": method_named,
         "weight": _by_class,
         "unlike": _unlike,
-        "begun": lambda text: text[:1].upper() + text[1:],
+        "begun": partial(_begun, frozenset[str]()),
+        "distance": _distance,
     }
     pages.filters.update(filters)
     return pages

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from perennial.data.profile.words import figure
 from perennial.errors import Invalid
 from perennial.monitor.estimating.estimator import Estimated, Estimator, fit_estimator
+from perennial.monitor.estimating.track_record import TrackRecord
 from perennial.monitor.reporting.realised import METRICS, RESTS_ON, higher_is_better, is_worse, realised, tolerated
 from perennial.monitor.reporting.report import Measured, Performance, Series
 from perennial.monitor.reporting.spans import Span
@@ -46,6 +47,7 @@ def performance(
     *,
     estimate: bool = True,
     scores: DomainScores | None = None,
+    record: TrackRecord | None = None,
     seed: int = 0,
 ) -> Performing:
     """Each metric on the reference, on all current rows and span by span.
@@ -56,6 +58,7 @@ def performance(
         found: How they are cut; fewer than two spans are none.
         estimate: Also what needs no labels.
         scores: Out-of-fold scores that tell the two sides apart, where somebody has them already.
+        record: How estimates of this model have done before, said while there were no labels.
         seed: Of everything that is drawn at random.
     """
     if reference.predictions is None or current.predictions is None:
@@ -70,7 +73,7 @@ def performance(
     why = ""
     if estimate:
         try:
-            estimator = fit_estimator(reference, seed=seed)
+            estimator = fit_estimator(reference, record=record, seed=seed)
             estimator, over_time = _over_time(estimator, parts)
             told = _believed(
                 estimator, [*_with_labels(estimator, current), *estimator.estimate(current, scores=scores)]

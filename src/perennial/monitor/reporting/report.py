@@ -16,6 +16,7 @@ __all__ = [
     "Answered",
     "Column",
     "Diagnosed",
+    "Estimators",
     "Grid",
     "Issue",
     "Measured",
@@ -134,6 +135,20 @@ class Performance(Struct, frozen=True, kw_only=True):
     series: list[Series] = []
 
 
+class Estimators(Struct, frozen=True, kw_only=True):
+    """How an estimator of a metric has done where labels came later: `mae` is its mean distance from what came true.
+
+    `bias` is the mean of what it said less that, `covered` the share of windows that came to lie within its band.
+    """
+
+    metric: str
+    method: str
+    windows: int
+    mae: float
+    bias: float
+    covered: float
+
+
 class Issue(Struct, frozen=True, kw_only=True):
     """Something wrong with the data of a column (or of the table, where `column` is empty)."""
 
@@ -201,6 +216,7 @@ class MonitorReport(Struct, frozen=True, kw_only=True):
     together: list[Together] = []
     grid: Grid | None = None
     performance: list[Performance] = []
+    estimators: list[Estimators] = []
     issues: list[Issue] = []
     diagnosis: Diagnosed | None = None
     left_out: dict[str, str] = {}

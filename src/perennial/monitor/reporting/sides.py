@@ -118,7 +118,15 @@ def _joined(reference: pl.DataFrame, current: pl.DataFrame, roles: Roles) -> pl.
         both = pl.concat(tops, how="diagonal_relaxed")
         # A side without probabilities has none in the end (`_side`); until then any will do.
         absent = [name for name in roles.of_probs if any(name not in frame.columns for frame in (reference, current))]
-        return both.with_columns(pl.col(absent).fill_null(0.0)) if absent else both
+        both = both.with_columns(pl.col(absent).fill_null(0.0)) if absent else both
+        if roles.prediction is None:
+            return both
+        # A row without an answer has no probabilities either, and is left out of all that asks for them.
+        lacking = [name for name in roles.of_probs if both[name].null_count()]
+        return both.with_columns(
+            pl.when(pl.col(roles.prediction).is_null()).then(pl.col(name).fill_null(0.0)).otherwise(pl.col(name))
+            for name in lacking
+        )
     except pl.exceptions.PolarsError as error:
         differing = [
             f"{name} holds {tops[0].schema[name]} and {tops[1].schema[name]}"

@@ -7,24 +7,26 @@ here they are asked in turn and what they say is put together.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
 
 from perennial import stats
 from perennial.monitor.diagnosing.diagnosis import Diagnosis, diagnose
+from perennial.monitor.estimating.track_record import CONSTANT, TrackRecord
 from perennial.monitor.multivariate.domain import Multivariate, compare_all
 from perennial.monitor.profiling.comparison import ColumnShift, Comparison
 from perennial.monitor.profiling.profiles import Profiler, WindowProfile, compare
 from perennial.monitor.quality.check import check_quality
 from perennial.monitor.quality.issue import QualityIssue
 from perennial.monitor.reporting import findings_text
-from perennial.monitor.reporting.performing import performance
+from perennial.monitor.reporting.performing import Performing, performance
 from perennial.monitor.reporting.report import (
     Answered,
     Column,
     Diagnosed,
+    Estimators,
     Grid,
     Issue,
     MonitorReport,
@@ -37,6 +39,8 @@ from perennial.monitor.sample import Sample
 
 __all__ = ["run"]
 
+_plain = findings_text.plain_numbers
+UNANSWERED_TOLERATED = 0.01  # share of the rows, more than before
 SLICES = 3  # that the page names; the JSON form has all
 _PARTS = {
     "covariate": "other inputs",
@@ -54,11 +58,13 @@ def run(
     window: str | None = None,
     thorough: bool = True,
     released: bool = False,
+    apart: bool = False,
     title: str = "",
     names: tuple[str, str] = ("reference", "current"),
     left_out: Mapping[str, str] | None = None,
     tolerance: float = 0.05,
     alpha: float = 0.05,
+    record: TrackRecord | None = None,
     seed: int = 0,
 ) -> MonitorReport:
     """What differs between two samples, whether it hurts, why, and what would help.
@@ -70,11 +76,13 @@ def run(
         thorough: Also what learns something: all columns together, estimated performance, the diagnosis. Seconds to a
             minute; without it, well under a second.
         released: A version, a pipeline or a service was released between the two.
+        apart: No row belongs to both sides, so that rows of the reference that come again are a copy.
         title: Of the report.
         names: What a reader calls the two sides.
         left_out: Columns that are not compared, with the reason.
         tolerance: PSI up to which a column counts as unchanged.
         alpha: Share of the columns told to have shifted that may be false, on average.
+        record: How estimates of this model have done before, where that was kept; it chooses between estimators.
         seed: Of everything that is drawn at random.
 
     Raises:
@@ -85,22 +93,21 @@ def run(
     found, of = spans(current.at, current.rows, window)
     compared = compare(profiler, before, now, tolerance=tolerance, alpha=alpha)
     together = compare_all(reference.inputs, current.inputs, seed=seed) if thorough else None
-    performing = performance(
-        reference,
-        current,
-        found,
-        estimate=thorough,
-        scores=None if together is None else together.scores,
-        seed=seed,
-    )
-    issues = check_quality(profiler, before, now)
+    asked, answered, cut, scores = reference, current, found, None if together is None else together.scores
+    lacking = [_unanswered(side) for side in (reference, current)]
+    if any(lacking):
+        # What is asked of answers is asked of the rows that have one; what those rows are like is told anew.
+        asked, answered, scores = _with_answers(reference), _with_answers(current), None
+        cut, _ = spans(answered.at, answered.rows, window)
+    performing = performance(asked, answered, cut, estimate=thorough, scores=scores, record=record, seed=seed)
+    issues = check_quality(profiler, before, now, former=[before] if apart else [])
     found_out = None
     if together is not None and reference.predictions is not None and current.predictions is not None:
         found_out = diagnose(
-            reference,
-            current,
+            asked,
+            answered,
             released=released,
-            scores=together.scores,
+            scores=scores,
             issues=issues,
             estimator=performing.estimator,
             seed=seed,
@@ -119,7 +126,8 @@ def run(
         together=[] if together is None else _together(together),
         grid=_grid(profiler, before, current, found, of, tolerance=tolerance, alpha=alpha) if len(found) > 1 else None,
         performance=performing.metrics,
-        issues=[_issue(one) for one in issues],
+        estimators=_estimators(performing),
+        issues=[*_refused(lacking, reference, current), *(_issue(one) for one in issues)],
         diagnosis=None if found_out is None else _diagnosed(found_out),
         left_out=dict(left_out or {}),
         not_told=[
@@ -128,6 +136,15 @@ def run(
         ],
     )
     return msgspec.structs.replace(report, findings=findings_text.told(report))
+
+
+def _estimators(performing: Performing) -> list[Estimators]:
+    """The record of those that may be chosen, and of who says "as on the reference"."""
+    if performing.estimator is None:
+        return []
+    shown = {CONSTANT, *performing.estimator.basis.candidates}
+    told = [one for one in performing.estimator.record.standings() if one.method in shown]
+    return [Estimators(**msgspec.structs.asdict(one)) for one in told]
 
 
 def _side(name: str, sample: Sample) -> Side:
@@ -160,7 +177,7 @@ def _column(found: ColumnShift, name: str | None = None) -> Column:
         reference_missing=found.reference_missing,
         current_missing=found.current_missing,
         unseen=max(0.0, found.unseen - found.reference_unseen),
-        says=words,
+        says=_plain(words),
         labels=list(found.labels),
         reference=[round(count) for count in found.reference],
         current=[round(count) for count in found.current],
@@ -168,7 +185,35 @@ def _column(found: ColumnShift, name: str | None = None) -> Column:
 
 
 def _issue(found: QualityIssue) -> Issue:
-    return Issue(kind=found.kind.replace("_", " "), column=found.column or "", severity=found.severity, says=found.says)
+    return Issue(
+        kind=found.kind.replace("_", " "),
+        column=found.column or "",
+        severity=found.severity,
+        says=_plain(found.says),
+    )
+
+
+def _unanswered(sample: Sample) -> int:
+    """Rows that a model was asked and did not answer."""
+    return 0 if sample.predictions is None else sample.predictions.null_count()
+
+
+def _with_answers(sample: Sample) -> Sample:
+    return sample if sample.predictions is None else sample.take(sample.predictions.is_not_null().to_numpy())
+
+
+def _refused(lacking: Sequence[int], reference: Sample, current: Sample) -> Iterator[Issue]:
+    """More rows without an answer than before."""
+    before, rows = lacking[0] / reference.rows, current.rows
+    now = lacking[1] / rows
+    if now > before + UNANSWERED_TOLERATED:
+        yield Issue(
+            kind="unanswered",
+            column="",
+            severity="critical",
+            says=f"the model gave no answer to {lacking[1]:,} of {rows:,} rows ({now:.1%}; {before:.1%} before); "
+            "what is said of its answers is said of the others",
+        )
 
 
 def _diagnosed(found: Diagnosis) -> Diagnosed:
@@ -176,16 +221,18 @@ def _diagnosed(found: Diagnosis) -> Diagnosed:
     return Diagnosed(
         cause=found.cause,
         action=found.action,
-        says=[head, *found.because, found.advice.because],
-        would_change=list(found.would_change),
+        says=[_plain(sentence) for sentence in (head, *found.because, found.advice.because)],
+        would_change=[_plain(sentence) for sentence in found.would_change],
         shares=[
             Share(name=_PARTS[name], value=part.estimate, low=_finite(part.low), high=_finite(part.high))
             for name, part in found.shares.items()
         ],
         columns=list(found.columns),
-        slices=[one.says for one in found.slices[:SLICES]],
+        slices=[_plain(one.says) for one in found.slices[:SLICES]],
         period="" if found.period is None else found.period.says,
-        cost="" if found.cost is None else found.cost.says,
+        cost=""
+        if found.cost is None
+        else found.cost.says.replace(found.cost.metric, findings_text.metric_named(found.cost.metric), 1),
         rest=cast("dict[str, Any]", found.as_dict()),
     )
 
@@ -214,7 +261,7 @@ def _together(found: Multivariate) -> list[Together]:
             decision=test.decision,
             value=test.statistic,
             threshold=test.threshold,
-            says=says[name],
+            says=_plain(says[name]),
             rests_on=rests_on.get(name, "embeddings of one model"),
         )
         for name, test in tests.items()

@@ -66,10 +66,16 @@ def _selected(rows: Sample, column: str, positive: str) -> dict[str, tuple[int, 
     """Rows with the positive answer and all rows, by group."""
     if column not in rows.inputs.columns or rows.predictions is None:
         return {}
-    table = pl.DataFrame({"group": rows.inputs[column].cast(pl.String()), "is": rows.predictions == positive})
-    counts = table.drop_nulls().group_by("group").agg(pl.col("is").sum().alias("selected"), pl.len().alias("rows"))
-    kept = counts.filter(pl.col("rows") >= MIN_ROWS)
-    return {name: (int(selected), int(total)) for name, selected, total in kept.iter_rows()}
+    groups, chosen = rows.inputs[column].cast(pl.String()), rows.predictions == positive
+    if chosen.null_count():
+        groups, chosen = groups.filter(chosen.is_not_null()), chosen.drop_nulls()
+    every, selected = _counts(groups), _counts(groups.filter(chosen))
+    return {name: (selected.get(name, 0), total) for name, total in every.items() if total >= MIN_ROWS}
+
+
+def _counts(groups: pl.Series) -> dict[str, int]:
+    table = groups.drop_nulls().alias("group").value_counts(name="rows")
+    return dict(table.iter_rows())
 
 
 def _ratio(selected: dict[str, tuple[int, int]]) -> float:

@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from perennial import stats
+from perennial.models.reference import count
 from perennial.monitor.findings import NewFinding
 from perennial.monitor.sample import Sample
 from perennial.monitor.watching.expecting import certainty
@@ -42,7 +43,8 @@ def look_at_labels(watched: Watched, state: Mapping[str, Any] | None, window: Wi
         window: Event times of the rows.
         rows: What the version answered in it; rows without the truth count for nothing.
     """
-    labelled = rows.take(rows.is_labelled)
+    known = rows.is_labelled
+    labelled = rows if known.all() else rows.take(known)
     held = dict(state or {})
     if labelled.rows < MIN_ROWS or not len(watched.losses):
         return Look(held, [])
@@ -186,7 +188,7 @@ def _prior(watched: Watched, held: Mapping[str, Any], window: Window, rows: Samp
     """Whether the truth itself is distributed differently."""
     assert rows.labels is not None
     bins, before = watched.once("labels", lambda: _label_bins(watched.reference))
-    now = bins.count(rows.labels.to_list()) if isinstance(bins, CategoryBins) else bins.count(rows.labels.to_numpy())
+    now = count(bins, rows.labels)
     test = stats.tolerance_test(before, now, tolerance=PRIOR_TOLERANCE, alpha=watched.level("prior_shift"))
     if test.decision != "shifted":
         return Look({}, [])
@@ -243,7 +245,8 @@ def _values(reference: Sample, column: str) -> list[str]:
 
 
 def _is(values: pl.Series, value: str) -> NDArray[np.bool_]:
-    return (values == value).fill_null(value=False).to_numpy()
+    found = values == value
+    return (found.fill_null(value=False) if found.null_count() else found).to_numpy()
 
 
 def _shares(counts: NDArray[np.int64]) -> list[float]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from perennial.monitor.findings import Kind, NewFinding, Severity
 from perennial.monitor.watching.streams import Stream
 from perennial.monitor.watching.watched import Look, Seen, Watched, finding
-from perennial.monitor.windows import DAY
+from perennial.monitor.windows import DAY, WEEK
 from perennial.stats.batches import MIN_BATCHES, learn_law
 
 __all__ = ["look_at_service"]
 
 HISTORY = 56  # windows of traffic that are remembered: eight weeks of days
+LIKE = 4  # of these of one weekday, with which a window is compared
+LEFT_ALONE = math.log(1.25)  # a quarter more or less is no news, however even the traffic was
 
 
 class _Rate(NamedTuple):
@@ -40,7 +44,9 @@ def look_at_service(watched: Watched, state: Mapping[str, Any] | None, seen: See
     for rate in _RATES:
         if rate.kind in watched.off:
             continue
-        stream = Stream.of_rate(rate.allowed, evidence=watched.evidence(rate.kind))
+        stream = watched.once(
+            rate.kind, lambda rate=rate: Stream.of_rate(rate.allowed, evidence=watched.evidence(rate.kind))
+        )
         told = stream.step_counts(held.get(rate.kind), happened[rate.kind], seen.asked)
         held[rate.kind] = told.state
         if told.is_alarm:
@@ -60,15 +66,52 @@ def look_at_service(watched: Watched, state: Mapping[str, Any] | None, seen: See
     return Look(held, found)
 
 
-def _traffic(watched: Watched, before: Sequence[float], seen: Seen) -> Look:
-    """Rows a day beside what the windows before lead to expect, of either side."""
-    per_day = seen.asked * DAY / max(seen.window.end - seen.window.start, 1)
+def _traffic(watched: Watched, before: Sequence[Any], seen: Seen) -> Look:
+    """Rows a day beside what the windows before lead to expect, of either side.
+
+    A window is compared with its like: with the last one of the same time of the week, and with the median of the last
+    four. It must be far from both, so that neither one odd day nor a new level is told twice. How far sound windows are
+    from their like is the law of the next one; until there are seven of these, weekdays are not known and nothing is
+    said.
+    """
+    start, length = seen.window.start, max(seen.window.end - seen.window.start, 1)
+    now = _Day(start, length, seen.asked * DAY / length)
+    known = [_Day(*one) for one in before if isinstance(one, list | tuple)]  # former states have no times
+    bands = [_band(now, known, watched.level("traffic"), newest=newest) for newest in (1, LIKE)]
+    told = [band for band in bands if band is not None and not band[0] <= now.per_day <= band[1]]
     found: list[NewFinding] = []
-    if len(before) >= MIN_BATCHES:
-        law = learn_law(before)
-        low, high = law.band(watched.level("traffic")) if law is not None else (per_day, per_day)
-        if not low <= per_day <= high:
-            says = f"{per_day:,.0f} rows a day; {max(low, 0.0):,.0f} to {high:,.0f} were to be expected"
-            evidence = {"rows_per_day": per_day, "low": low, "high": high, "windows": len(before)}
-            found.append(finding(watched, "traffic", seen.window, says, evidence))
-    return Look({"traffic": [*before, per_day][-HISTORY:]}, found)
+    if len(told) == len(bands):
+        low, high = told[1]
+        says = f"{now.per_day:,.0f} rows a day; {low:,.0f} to {high:,.0f} were to be expected at this time of the week"
+        evidence = {"rows_per_day": now.per_day, "low": low, "high": high, "windows": len(known)}
+        found.append(finding(watched, "traffic", seen.window, says, evidence))
+    return Look({"traffic": [list(one) for one in [*known, now][-HISTORY:]]}, found)
+
+
+class _Day(NamedTuple):
+    """A window: when it began, how long it was (microseconds), and rows a day in it."""
+
+    start: int
+    length: int
+    per_day: float
+
+
+def _band(now: _Day, known: Sequence[_Day], level: float, *, newest: int) -> tuple[float, float] | None:
+    """Rows a day that are to be expected from the newest windows like this one; None while too few are known."""
+    expected = _expected(now, known, newest)
+    gaps = [_log(one) - was for at, one in enumerate(known) if (was := _expected(one, known[:at], newest)) is not None]
+    if expected is None or len(gaps) < MIN_BATCHES:
+        return None
+    law = learn_law(gaps, noise=math.sqrt(2.0 * DAY / (max(now.per_day, 1.0) * now.length)))
+    low, high = law.band(level) if law is not None else (0.0, 0.0)
+    low, high = min(low, -LEFT_ALONE), max(high, LEFT_ALONE)
+    return max(math.expm1(expected + low), 0.0), math.expm1(min(expected + high, 700.0))
+
+
+def _expected(one: _Day, before: Sequence[_Day], newest: int) -> float | None:
+    alike = [other for other in before if one.length > DAY or (one.start - other.start) % WEEK < one.length]
+    return statistics.median([_log(other) for other in alike[-newest:]]) if alike else None
+
+
+def _log(one: _Day) -> float:
+    return math.log1p(one.per_day)

@@ -1,7 +1,8 @@
 """What a window says before any truth has come: bad data, rows that the model itself finds harder, inputs as a whole.
 
-Shifts of single columns and of the predictions are `watch.find_shift`. What is estimated here assumes that the relation
-of truth and inputs has not changed; where it has, only labels can tell (`labelled`).
+Shifts of single columns and of the predictions are `watch.find_shift`; what is usual on a weekday says `usual`. What is
+estimated here assumes that the relation of truth and inputs has not changed; where it has, only labels can tell
+(`labelled`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.monitor.estimating.estimates import Estimated
 from perennial.monitor.findings import NewFinding
 from perennial.monitor.multivariate.domain import domain_scores
 from perennial.monitor.quality.check import check_quality
@@ -24,6 +26,7 @@ __all__ = ["look_at_inputs"]
 Floats = NDArray[np.float64]
 CLASSIFIED_ROWS = 5_000  # of each side for the look at all columns together: a second of one core
 MIN_CLASSIFIED = 500
+FORMER = 14  # windows whose rows are looked for again in the present one
 EVERY_US = 7 * 86_400_000_000  # between two such looks
 
 
@@ -46,8 +49,14 @@ def look_at_inputs(watched: Watched, state: Mapping[str, Any] | None, seen: Seen
 
 def _quality(watched: Watched, held: Mapping[str, Any], seen: Seen) -> Look:
     """What is wrong with the data in kind: missing, out of range, in other units, swapped, sent twice."""
-    current = watched.profiler.profile(seen.rows, window=seen.window)
-    issues = check_quality(watched.profiler, watched.reference_profile, current, budget=watched.level("data_quality"))
+    current = seen.profile or watched.profiler.profile(seen.rows, window=seen.window)
+    issues = check_quality(
+        watched.profiler,
+        watched.reference_profile,
+        current,
+        former=seen.former[-FORMER:],
+        budget=watched.level("data_quality"),
+    )
     found = [
         finding(
             watched,
@@ -59,6 +68,7 @@ def _quality(watched: Watched, held: Mapping[str, Any], seen: Seen) -> Look:
             of=f"{issue.kind}/{issue.column or 'rows'}",
         )
         for issue in issues
+        if issue.kind != "row_count"  # how many rows came is for the monitor of traffic to say, which knows weekdays
     ]
     return Look({}, found)
 
@@ -77,6 +87,10 @@ def _estimated(watched: Watched, held: Mapping[str, Any], seen: Seen) -> Look:
 
     stream = watched.once("estimated", make)
     expected = watched.expected(seen.rows)
+    chosen = _chosen(seen)
+    if chosen is not None and scale == 1.0:
+        # The estimator that the record prefers says the level; which rows are how hard is the calibration's to say.
+        expected = np.clip(expected + (1.0 - chosen.value - float(expected.mean())), 0.0, 1.0)
     told = stream.step(held.get("estimated"), expected)
     if not told.is_alarm:
         return Look({"estimated": told.state}, [])
@@ -92,8 +106,16 @@ def _estimated(watched: Watched, held: Mapping[str, Any], seen: Seen) -> Look:
         "rows": told.rows,
         "assumption": "covariate shift only: truth and inputs are still related as they were",
     }
+    if chosen is not None:
+        evidence |= {"method": chosen.method, "assumption": chosen.assumption, "rests_on": chosen.rests_on}
+        says += f" (by {chosen.method}; {chosen.rests_on})"
     found = finding(watched, "estimated_drop", seen.window, says, evidence, severity="critical")
     return Look({"estimated": told.state}, [found])
+
+
+def _chosen(seen: Seen) -> Estimated | None:
+    """The estimate of the share of right answers that is to be believed, where several were made."""
+    return next((one for one in seen.estimates if one.metric == "accuracy" and one.chosen), None)
 
 
 def _together(watched: Watched, held: Mapping[str, Any], seen: Seen) -> Look:
@@ -110,4 +132,11 @@ def _together(watched: Watched, held: Mapping[str, Any], seen: Seen) -> Look:
         return Look(state, [])
     evidence: dict[str, Any] = test.as_dict() | {"rows": rows, "columns": list(scores.responsible())}
     says = f"all columns together tell this window from the reference: {test.reasons[0]}"
+    alike = seen.alike() if seen.alike is not None else None
+    if alike is not None and alike.rows >= MIN_CLASSIFIED:
+        again = domain_scores(alike.inputs, seen.rows.inputs, max_rows=CLASSIFIED_ROWS).finding(alpha=weekly)
+        evidence["same_weekday"] = again.as_dict()
+        if again.decision != "shifted":
+            says += f"; usual at this time, as in a former window of the same weekday: {again.reasons[0]}"
+            return Look(state, [finding(watched, "multivariate_shift", seen.window, says, evidence, severity="info")])
     return Look(state, [finding(watched, "multivariate_shift", seen.window, says, evidence)])

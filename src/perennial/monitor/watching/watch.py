@@ -7,7 +7,7 @@ that is a reason to look, not to act.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from perennial import stats
 from perennial.monitor.findings import NewFinding
+from perennial.monitor.watching.usual import Explained
 
 __all__ = ["DetectorStep", "LossReference", "Shift", "detect_drop", "find_shift", "loss_reference"]
 
@@ -221,16 +222,27 @@ def find_shift(
     window_to: int,
     tolerance: float,
     min_rows: int,
+    explain: Callable[[], Explained] | None = None,
 ) -> list[NewFinding]:
     """Test each column of one window against the version's reference, and the predictions as well.
 
     Columns are tested together: of the shifts reported, at most 5 % are false on average (Benjamini-Hochberg).
+    `explain` tells what of the window is usual for its weekday and season; it is asked only where something shifted,
+    and what it explains is told as information.
     """
+    made: list[Explained] = []
+
+    def explained() -> Explained:
+        if not made:
+            made.append(Explained() if explain is None else explain())
+        return made[0]
+
     found: list[NewFinding] = []
-    tests = {
-        shift.column: stats.tolerance_test(shift.reference, shift.current, tolerance=tolerance, min_rows=min_rows)
-        for shift in columns
-    }
+    looked_at = [*columns, *([] if prediction is None else [prediction])]
+    results = stats.tolerance_tests(
+        [(shift.reference, shift.current) for shift in looked_at], tolerance=tolerance, min_rows=min_rows
+    )
+    tests = {shift.column: test for shift, test in zip(columns, results, strict=False)}  # the last is the prediction's
     decided = {name: test for name, test in tests.items() if test.p_value is not None}
     kept = stats.benjamini_hochberg([test.p_value or 0.0 for test in decided.values()], SHIFT_ALPHA).indices
     shifted = [list(decided)[index] for index in kept]
@@ -238,24 +250,33 @@ def find_shift(
     rows = sum(columns[0].current) if columns else 0
     untold = len(tests) - len(decided)
     if columns:
-        ranked = sorted(shifted, key=lambda name: -(tests[name].effect or 0.0))
+        usual = {name: why for name, why in explained().columns.items() if name in shifted} if shifted else {}
+        ranked = sorted(set(shifted) - usual.keys(), key=lambda name: (-(tests[name].effect or 0.0), name))
         found.append(
             NewFinding(
                 key=f"shift/{version}/{window_from}",
                 version=version,
                 kind="covariate_shift",
-                severity="warn" if shifted else "info",
+                severity="warn" if ranked else "info",
                 window_from=window_from,
                 window_to=window_to,
-                says=(f"inputs shifted: {', '.join(ranked)}" if shifted else "no input shifted beyond its tolerance")
+                says=_shifted_words(ranked, usual)
                 + f" ({rows} rows, tolerance PSI {tolerance:g}"
                 + (f"; too few rows to tell for {untold} of {len(tests)} columns)" if untold else ")"),
-                evidence={"shifted": ranked, "columns": table, "rows": rows, "tolerance": tolerance},
+                evidence={
+                    "shifted": ranked,
+                    "columns": table,
+                    "rows": rows,
+                    "tolerance": tolerance,
+                    **({"usual": usual} if usual else {}),
+                    **({"changed_now": explained().changed_now} if shifted else {}),
+                },
             )
         )
     if prediction is not None:
-        test = stats.tolerance_test(prediction.reference, prediction.current, tolerance=tolerance, min_rows=min_rows)
-        is_shifted = test.decision == "shifted"
+        test = results[-1]
+        usual_answers = explained().prediction if test.decision == "shifted" else None
+        is_shifted = test.decision == "shifted" and usual_answers is None
         found.append(
             NewFinding(
                 key=f"prediction_shift/{version}/{window_from}",
@@ -264,14 +285,26 @@ def find_shift(
                 severity="warn" if is_shifted else "info",
                 window_from=window_from,
                 window_to=window_to,
-                says=f"predictions {_VERB[test.decision]}: {test.reasons[0]}",
-                evidence=_numbers(test) | {"rows": sum(prediction.current)},
+                says=f"predictions {_VERB[test.decision]}: {test.reasons[0]}"
+                + (f"; usual at this time: {usual_answers}" if usual_answers else ""),
+                evidence=_numbers(test)
+                | {"rows": sum(prediction.current)}
+                | ({"usual": usual_answers} if usual_answers else {}),
             )
         )
     return found
 
 
 _VERB = {"shifted": "shifted", "within tolerance": "did not shift", "undecided": "may or may not have shifted"}
+
+
+def _shifted_words(shifted: Sequence[str], usual: Mapping[str, str]) -> str:
+    told = f"inputs shifted: {', '.join(shifted)}" if shifted else "no input shifted beyond its tolerance"
+    if usual:
+        reasons = "; ".join(dict.fromkeys(usual.values()))
+        told = f"{told if shifted else 'no input shifted beyond what is usual'}; usual at this time: "
+        told += f"{', '.join(sorted(usual))} ({reasons})"
+    return told
 
 
 def _numbers(test: stats.Finding) -> dict[str, Any]:

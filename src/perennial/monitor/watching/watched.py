@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.monitor.estimating.estimates import Estimated
 from perennial.monitor.findings import Kind, NewFinding, Severity
 from perennial.monitor.profiling.profiles import Profiler, WindowProfile
 from perennial.monitor.sample import Sample
@@ -109,6 +110,11 @@ class Seen:
         failed: Rows without an answer.
         slow: Rows whose answer took longer than it may.
         flagged: Rows on which a guard fired.
+        profile: What its rows add up to; None: counted when it is asked for.
+        former: Sound windows before it, oldest first.
+        alike: Rows of the former window that is its like (the same weekday), read when asked; None: there is none.
+        estimates: What is estimated of its rows by every estimator.
+        beside: What the version's own model says of its rows, asked when called (`watching.model`).
     """
 
     window: Window
@@ -117,6 +123,11 @@ class Seen:
     failed: int = 0
     slow: int = 0
     flagged: int = 0
+    profile: WindowProfile | None = None
+    former: Sequence[WindowProfile] = ()
+    alike: Callable[[], Sample | None] | None = None
+    estimates: Sequence[Estimated] = ()
+    beside: Callable[[], Any] | None = None
 
 
 def loss_scale(watched: Watched) -> float:
