@@ -34,6 +34,8 @@ class Settings:
     port: int = _setting(5000, "port", "pages, API and tracking")
     serving_port: int = _setting(8080, "port", "predictions")
     grpc_port: int = _setting(0, "port", "predictions over gRPC; 0 is one above serving_port, -1 is none")
+    tls_certificate: str = _setting("", "path", "certificate (chain) of the prediction service, PEM; empty: no TLS")
+    tls_key: str = _setting("", "path", "its key, PEM, without a password")
     fronts: int = _setting(0, "processes", "that answer predictions; 0 is one for each processor")
     max_predict_bytes: int = _setting(10 * 1024 * 1024, "bytes", "body of one prediction request")
     max_predict_rows: int = _setting(10_000, "rows", "rows in one prediction request")
@@ -153,6 +155,8 @@ def _check(settings: Settings) -> None:
 
 
 _NEEDED = {
+    "tls_certificate": ("tls_key",),
+    "tls_key": ("tls_certificate",),
     "notify_email": ("smtp_host", "smtp_from"),
     "smtp_user": ("smtp_password",),
     "webhook_url": ("webhook_secret",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -179,3 +180,17 @@ def test_an_unknown_prediction_is_not_found_and_a_new_one_is_at_once(house: Hous
     (a,) = house.predict("setosa", at=50 * DAY)
     found = house.predictions.find(prediction_id=a)
     assert (found.prediction, found.version, found.arm, found.at) == ("setosa", 1, "live", 50 * DAY)
+
+
+def test_an_interval_without_ends_and_an_empty_set_are_answers_and_no_interval_is_none(house: House) -> None:
+    """The level of intervals follows those, too: what holds everything misses nothing, what holds nothing misses."""
+    ids = house.predict(1.0, 2.0, 3.0, 4.0, intervals=[[None, None], [0.5, None], None, [3.0, 5.0]])
+    sets = house.predict("a", "b", "c", endpoint="letters", sets=[[], None, ["c"]])
+    house.predictions.ingest()
+    rows = house.reader.predictions(endpoint="wage").sort("id")
+    assert rows["low"].to_list() == [-math.inf, 0.5, None, 3.0]
+    assert rows["high"].to_list() == [math.inf, math.inf, None, 5.0]
+    told = [house.predictions.find(prediction_id=id_).interval for id_ in ids]
+    assert told == [[None, None], [0.5, None], None, [3.0, 5.0]]
+    assert house.reader.predictions(endpoint="letters").sort("id")["label_set"].to_list() == ["[]", None, '["c"]']
+    assert [house.predictions.find(prediction_id=id_).label_set for id_ in sets] == [[], None, ["c"]]

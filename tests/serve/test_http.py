@@ -186,10 +186,10 @@ def test_rubbish_behind_a_good_request_does_not_cost_its_answer(served: Any) -> 
         (request(b"", b"x: " + b"a" * 16_400), b"431"),
         (request(b"a", b"content-encoding: br"), b"415"),
         (request(b"no gzip", b"content-encoding: gzip"), b"400"),
-        (request(gzip.compress(b"cut")[:-9], b"content-encoding: gzip"), b"400"),
-        (request(gzip.compress(b"one") + b"more", b"content-encoding: gzip"), b"400"),
-        (request(gzip.compress(b"a" * 1001), b"content-encoding: gzip"), b"413"),
-        (request(gzip.compress(b"\0" * 900_000), b"content-encoding: gzip"), b"413"),
+        (request(gzip.compress(b"cut", mtime=0)[:-9], b"content-encoding: gzip"), b"400"),
+        (request(gzip.compress(b"one", mtime=0) + b"more", b"content-encoding: gzip"), b"400"),
+        (request(gzip.compress(b"a" * 1001, mtime=0), b"content-encoding: gzip"), b"413"),
+        (request(gzip.compress(b"\0" * 900_000, mtime=0), b"content-encoding: gzip"), b"413"),
     ],
 )
 def test_what_is_no_request_here_is_refused_and_the_connection_ends(served: Any, data: bytes, status: bytes) -> None:

@@ -163,8 +163,25 @@ def test_a_name_that_comes_twice_is_refused_wherever_it_is() -> None:
         json.dumps({"columns": {name: [value] for name, value in GOOD.items()}}).replace(
             '"union": [true]', '"union": [true], "union": [false]'
         ),
+        # Where columns are left out, and null where a text could be, fewer names than there could be are expected.
+        json.dumps({"records": [GOOD, {**GOOD, "person": 7}]}).replace('"person": 7', '"person": 7, "person": 8'),
+        json.dumps({"records": [{**GOOD, "date": None}]}).replace('"union": true', '"union": true, "union": true'),
+        json.dumps({"columns": {"date": [None, None], **{name: [value] * 2 for name, value in GOOD.items()}}}).replace(
+            '"education"', '"union": [true, false], "education"'
+        ),
     ):
         assert "twice" in refusal(twice.encode()).what
+
+
+def test_columns_that_are_left_out_and_those_that_are_null_are_the_same_rows() -> None:
+    absent, null = dict(GOOD), {**GOOD, "person": None, "date": None}
+    for body in (
+        {"records": [absent]},
+        {"records": [null]},
+        {"columns": {name: [value] for name, value in null.items()}},
+    ):
+        found = Intake(SALARY).decode(json.dumps(body).encode())
+        assert found.rows() == [(None, None, 12, 2.5, "clerk", True)]
 
 
 def test_the_depth_limit_is_that_of_the_body_whatever_stands_in_texts() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
+from math import inf
 from typing import Any
 
 import msgspec
@@ -61,9 +62,9 @@ def answered_table(layout: Layout, frames: Sequence[Answered]) -> pl.DataFrame:
         "probabilities": _probabilities(layout, _optional([frame.probabilities for frame in frames], counts)),
         "error": _errors(frames, counts),
         "flags": _encoded(_optional([frame.flags for frame in frames], counts)),
-        "low": None if intervals is None else [None if pair is None else pair[0] for pair in intervals],
-        "high": None if intervals is None else [None if pair is None else pair[1] for pair in intervals],
-        "label_set": _encoded(_optional([frame.sets for frame in frames], counts)),
+        "low": None if intervals is None else [_bound(pair, 0, -inf) for pair in intervals],
+        "high": None if intervals is None else [_bound(pair, 1, inf) for pair in intervals],
+        "label_set": _sets(_optional([frame.sets for frame in frames], counts)),
         "policy": [_encode(layout.policy).decode()] * total if layout.policy else None,
     }
     return _table(total, of_row, PREDICTED, of_request).hstack(_inputs(layout.names, asked))
@@ -204,6 +205,19 @@ def _errors(frames: Sequence[Answered], counts: list[int]) -> list[Any] | None:
 
 def _encoded(values: list[Any] | None) -> list[str | None] | None:
     return None if values is None else [_encode(value).decode() if value else None for value in values]
+
+
+def _sets(sets: list[list[Any] | None] | None) -> list[str | None] | None:
+    """An empty set is an answer, which misses every truth; None is no set."""
+    return None if sets is None else [None if members is None else _encode(members).decode() for members in sets]
+
+
+def _bound(interval: list[float | None] | None, at: int, unknown: float) -> float | None:
+    """An end of an interval. One that nothing is known of is infinite, and holds every truth; None is no interval."""
+    if interval is None:
+        return None
+    bound = interval[at]
+    return unknown if bound is None else bound
 
 
 def _numbers(values: Sequence[Any]) -> Sequence[float | None]:

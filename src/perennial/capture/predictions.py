@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -332,7 +333,7 @@ class Predictions:
             labels=revisions,
             shadow_prediction=_parsed(shadow[1]["prediction"]) if shadow else None,
             flags=_parsed(values["flags"]) or [],
-            interval=[values["low"], values["high"]] if has_interval else None,
+            interval=[_finite(values["low"]), _finite(values["high"])] if has_interval else None,
             policy=_parsed(values["policy"]) or {},
             question=self._asking.get(prediction_id),
             **plain,
@@ -369,6 +370,11 @@ def _input(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _chunk(row: Mapping[Any, Any]) -> Chunk:
     return Chunk(**{name: row[name] for name in Chunk.__struct_fields__})
+
+
+def _finite(bound: float | None) -> float | None:
+    """An end of an interval as the client saw it: null where nothing less holds."""
+    return bound if bound is not None and math.isfinite(bound) else None
 
 
 def _parsed(value: str | None) -> Any:

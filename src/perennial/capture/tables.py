@@ -51,7 +51,7 @@ PREDICTED: dict[str, Any] = {
     **_ANSWER,
     "shadow_version": pl.Int64,
     "flags": pl.String,  # guards that fired, as a JSON list
-    "low": pl.Float64,  # of the interval of a regression
+    "low": pl.Float64,  # of the interval of a regression; infinite where nothing less holds, null without one
     "high": pl.Float64,
     "label_set": pl.String,  # of a classification, as a JSON list
     "source": pl.String,  # the protocol that it came by

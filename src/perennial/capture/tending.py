@@ -32,6 +32,7 @@ __all__ = ["TendReport", "Tending"]
 FAN_IN = 8  # chunks of about one size are merged when there are so many: each row is written anew about 7 times at most
 MAX_ROWS = 1_000_000  # of a merged chunk; one with half of it stays as it is
 MAX_BYTES = 64 * 1024 * 1024  # likewise; in memory it is a few times as much
+MAX_CELLS = 32_000_000  # likewise: what compresses well takes this much all the same, 8 bytes each and a few times that
 DAY_US = 86_400_000_000
 _MERGING = register("capture.merging", "the merged table is an object, the catalogue still names the old ones")
 _SCHEMAS = {"prediction": PREDICTED, "shadow": SHADOWED}
@@ -57,6 +58,7 @@ class Tending:
         self._folder = folder
         self._keep_us = keep_us
         self._sizes: dict[str, int] = {}
+        self._widths: dict[tuple[str, str, str], int] = {}
 
     def run(self) -> TendReport:
         deleted = self._delete_segments()
@@ -72,7 +74,7 @@ class Tending:
         query = sa.select(chunks).where(chunks.c.rows <= MAX_ROWS // 2).order_by(chunks.c.min_at, chunks.c.seq)
         tiers: defaultdict[tuple[str, str, str, int], list[Mapping[Any, Any]]] = defaultdict(list)
         for row in self._records.read(lambda c: c.execute(query).mappings().all()):
-            if self._size(row["digest"]) <= MAX_BYTES // 2:
+            if row["rows"] <= self._most_rows(row) // 2 and self._size(row["digest"]) <= MAX_BYTES // 2:
                 tier = (row["rows"].bit_length() - 1) // 3  # one for each power of eight
                 tiers[row["endpoint"], row["kind"], row["layout"], tier].append(row)
         for tier in tiers.values():
@@ -80,12 +82,19 @@ class Tending:
             rows = size = 0
             for row in tier[:FAN_IN]:
                 rows, size = rows + row["rows"], size + self._size(row["digest"])
-                if rows > MAX_ROWS or size > MAX_BYTES:
+                if rows > self._most_rows(row) or size > MAX_BYTES:
                     return group  # at least two, since none has more than half
                 group.append(row)
             if len(group) == FAN_IN:
                 return group
         return []
+
+    def _most_rows(self, row: Mapping[Any, Any]) -> int:
+        """How many rows a chunk of this kind and layout may have."""
+        slot = (row["endpoint"], row["kind"], row["layout"])
+        if slot not in self._widths:  # rows of one layout have the same columns, or nearly
+            self._widths[slot] = len(pl.read_parquet_schema(self._objects.get(Digest(row["digest"]))))
+        return min(MAX_ROWS, MAX_CELLS // self._widths[slot])
 
     def _size(self, digest: str) -> int:
         if digest not in self._sizes:

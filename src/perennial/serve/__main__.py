@@ -18,25 +18,30 @@ import socket
 import sys
 import threading
 from collections.abc import Generator
-from functools import partial
 from pathlib import Path
 
 import uvloop
 
-from perennial.config import Settings
+from perennial.config import Settings, read_settings
 from perennial.errors import ConfigError, Conflict, Mistake, PerennialError
 from perennial.models.policy import types_in
 from perennial.models.sandbox import Rules
 from perennial.serve.accepting import BOARD, board_bytes
-from perennial.serve.fleet import FrontProcess
 from perennial.serve.orders import Config
 from perennial.serve.parent import Parent
 from perennial.serve.spec import read_status
+from perennial.serve.tls import tls_of
 from perennial.serve.tracing import check_installed
 from perennial.store.files import LocalFiles
 from perennial.store.scratch import scratch_folder, scratch_of_user
 
 __all__ = ["main"]
+
+_REREAD = {  # options that SIGHUP takes anew, and the settings that they are
+    "max_body_bytes": "max_predict_bytes", "max_rows": "max_predict_rows", "timeout_s": "predict_timeout_s",
+    "access_log": "access_log", "access_log_share": "access_log_share", "otlp_endpoint": "otlp_endpoint",
+    "trace_share": "trace_share", "tls_certificate": "tls_certificate", "tls_key": "tls_key",
+}  # fmt: skip
 
 log = logging.getLogger("perennial.serve")
 
@@ -63,12 +68,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--access-log-share", type=_share, default=default.access_log_share, help="of the answers")
     parser.add_argument("--otlp-endpoint", default=default.otlp_endpoint, help="where traces go; empty is nowhere")
     parser.add_argument("--trace-share", type=_share, default=default.trace_share, help="of the requests without one")
+    parser.add_argument("--tls-certificate", default=default.tls_certificate, help="a chain in PEM form; empty: no TLS")
+    parser.add_argument("--tls-key", default=default.tls_key, help="its key in PEM form, without a password")
+    parser.add_argument("--project", type=Path, help="the folder whose settings SIGHUP reads again")
     parser.add_argument("--die-with-parent", action="store_true", help="end when standard input ends")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
-        if options.otlp_endpoint:
-            check_installed()
+        _check(options)
         with _alone(options.workspace):
             sock = _listen(options.host, options.port)
             grpc = None if options.grpc_port is None else _reserve(options.host, options.grpc_port)
@@ -78,6 +85,13 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2 if isinstance(error, Mistake) else 3
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse what no front could start with."""
+    if options.otlp_endpoint:
+        check_installed()
+    tls_of(str(options.tls_certificate), str(options.tls_key))
 
 
 @contextlib.contextmanager
@@ -130,7 +144,8 @@ def _reserve(host: str, port: int) -> socket.socket:
 
 async def _serve(options: argparse.Namespace, sock: socket.socket, grpc: socket.socket | None) -> None:
     host, port = sock.getsockname()[:2]
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if options.tls_certificate else "http"
+    address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     listening = ""
     if grpc is not None:
         listening = f"[{host}]:{grpc.getsockname()[1]}" if ":" in host else f"{host}:{grpc.getsockname()[1]}"
@@ -144,25 +159,12 @@ async def _serve(options: argparse.Namespace, sock: socket.socket, grpc: socket.
                         types=types_in(options.trusted_types)),
             private=private, grpc=listening,
         )  # fmt: skip
-        large = max(1, options.fronts // 2)
-        for number in range(options.fronts + large):
-            config = Config(
-                front=number, fronts=options.fronts, serving=str(options.workspace / "serving"),
-                clock=str(options.workspace / "clock"), max_body_bytes=options.max_body_bytes,
-                max_rows=options.max_rows, timeout_s=options.timeout_s, private=str(private),
-                grpc=listening if number < options.fronts else "", large=large,
-                access_share=options.access_log_share if options.access_log else None,
-                otlp_endpoint=options.otlp_endpoint, trace_share=options.trace_share,
-            )  # fmt: skip
-            start = partial(FrontProcess, config, sock, parent.heard, parent.began)
-            if config.is_large:
-                parent.prepare(number, start)
-            else:
-                parent.add(start())
+        parent.start(_configs(options, private, listening))
         loop = asyncio.get_running_loop()
         ending = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ending.set)
+        loop.add_signal_handler(signal.SIGHUP, _roll, parent, options, private, listening)
         if options.die_with_parent:
             threading.Thread(target=_await_parent, args=(loop, ending), daemon=True).start()
         following = loop.create_task(parent.run())
@@ -174,6 +176,50 @@ async def _serve(options: argparse.Namespace, sock: socket.socket, grpc: socket.
         with contextlib.suppress(asyncio.CancelledError):
             await following
     log.info("ended")
+
+
+def _roll(parent: Parent, options: argparse.Namespace, private: Path, grpc: str) -> None:
+    """Replace the fronts by new ones, with the settings and certificates that are there now."""
+    try:
+        if options.project is not None:
+            _reread(options, read_settings(options.project, os.environ))
+        else:
+            _check(options)
+    except PerennialError as error:
+        log.error("the fronts are not restarted: %s", error)
+        return
+    parent.roll(_configs(options, private, grpc))
+
+
+def _reread(options: argparse.Namespace, settings: Settings) -> None:
+    new = argparse.Namespace(**vars(options))
+    for option, setting in _REREAD.items():
+        setattr(new, option, getattr(settings, setting))
+    _check(new)
+    if bool(new.tls_certificate) != bool(options.tls_certificate):
+        raise ConfigError(
+            "whether there is TLS cannot change while the service runs",
+            where=settings.origin.get("tls_certificate", ""),
+            remedy="restart it: its address says https or http",
+        )  # fmt: skip
+    vars(options).update(vars(new))
+
+
+def _configs(options: argparse.Namespace, private: Path, grpc: str) -> list[Config]:
+    """How the fronts are started, those for large requests last."""
+    large = max(1, options.fronts // 2)
+    return [
+        Config(
+            front=number, fronts=options.fronts, serving=str(options.workspace / "serving"),
+            clock=str(options.workspace / "clock"), max_body_bytes=options.max_body_bytes,
+            max_rows=options.max_rows, timeout_s=options.timeout_s, private=str(private),
+            grpc=grpc if number < options.fronts else "", large=large,
+            tls_certificate=str(options.tls_certificate or ""), tls_key=str(options.tls_key or ""),
+            access_share=options.access_log_share if options.access_log else None,
+            otlp_endpoint=options.otlp_endpoint, trace_share=options.trace_share,
+        )
+        for number in range(options.fronts + large)
+    ]  # fmt: skip
 
 
 def _await_parent(loop: asyncio.AbstractEventLoop, ending: asyncio.Event) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import socket
+import ssl
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +36,12 @@ def board_bytes(fronts: int) -> bytes:
 class Acceptor:
     """Accepts for one front."""
 
-    def __init__(self, listener: socket.socket, board: Path, front: int, connections: Connections) -> None:
+    def __init__(
+        self, listener: socket.socket, board: Path, front: int, connections: Connections,
+        *, tls: ssl.SSLContext | None = None,
+    ) -> None:  # fmt: skip
         self._listener = listener
+        self._tls = tls
         self._front = front
         self._connections = connections
         self._loop = asyncio.get_running_loop()
@@ -58,6 +63,11 @@ class Acceptor:
             self._is_open = False
             self._loop.remove_reader(self._listener)
         self._listener.close()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no connection is being made."""
+        return not self._tasks
 
     def note(self) -> int:
         """Tell the others how many connections there are here, those included that are being made."""
@@ -82,12 +92,16 @@ class Acceptor:
             client, _ = self._listener.accept()
         except OSError:  # nobody is there, another front was quicker, or the client is gone again
             return False
-        client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        task = self._loop.create_task(self._loop.connect_accepted_socket(self._connections.make, client))
+        self.take(client)
+        return True
+
+    def take(self, client: socket.socket) -> None:
+        """Answer on this connection, which was accepted here or by the front before this one."""
+        client.setblocking(False)
+        task = self._loop.create_task(self._loop.connect_accepted_socket(self._connections.make, client, ssl=self._tls))
         self._tasks.add(task)
         task.add_done_callback(self._connected)
-        return True
 
     def _connected(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)

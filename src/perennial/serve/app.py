@@ -49,11 +49,12 @@ from perennial.serve.protocols.protocol import HttpRequest, Reply, Unsupported, 
 from perennial.serve.route import Route
 from perennial.serve.watching import Seen, Watch
 
-__all__ = ["App", "State", "status_of"]
+__all__ = ["INFER", "App", "State", "status_of"]
 
 log = logging.getLogger("perennial.serve")
 
 ARROW = b"application/vnd.apache.arrow.stream"
+INFER = "/grpc/infer"  # where a front hands on a large message of gRPC; no address of clients
 FOR_GRPC = b"x-perennial-grpc"  # of a request that another front hands on: it came by gRPC
 MAX_EXPLAINED = 100  # rows of one request
 MAX_KEY = 250  # characters of an Idempotency-Key
@@ -108,10 +109,23 @@ class State(Protocol):
         """
         ...
 
+    def infer(self, request: HttpRequest, told: Callable[[Reply | PerennialError], None]) -> None:
+        """Answer a message of gRPC that another front hands on."""
+        ...
+
     def explain(
         self, route: Route, asked: Asked, timeout_s: float, told: Callable[[Told | PerennialError], None]
     ) -> None:
         """Ask why the live version answers these rows as it does."""
+        ...
+
+    @property
+    def is_inheriting(self) -> bool:
+        """Whether the keys of the front before this one are not known yet."""
+        ...
+
+    def when_inherited(self, go_on: Callable[[], None]) -> None:
+        """Call this when they are."""
         ...
 
     def feed(self, frames: list[Fed]) -> None:
@@ -141,7 +155,8 @@ class App:
         try:
             check_origin(request.headers)
             path = request.path
-            if len(request.body) > LARGE_BYTES and not is_forwarded and request.method == "POST":
+            is_large = len(request.body) > LARGE_BYTES or request.is_packed
+            if is_large and not is_forwarded and request.method == "POST":
                 self._state.hand_over(request, call.relay)
             elif path.startswith("/predict/"):
                 if request.headers.get(b"content-type", b"").startswith(ARROW):
@@ -160,6 +175,8 @@ class App:
                 self._explain(path[9:], call)
             elif path.startswith("/feedback/"):
                 self._feed(path[10:], call)
+            elif path == INFER and is_forwarded:
+                self._state.infer(request, call.relay)
             else:
                 self._tell(call)
         except PerennialError as error:
@@ -209,8 +226,13 @@ class App:
         call.endpoint = route.name
         engine = state.engine
         if not engine.admits(route):
+            # What most requests to a model that is asked too much meet, so it must cost its neighbours next to nothing.
             state.counters.add("refused_total", (route.name, "overload"))
-            raise Unavailable(f"{endpoint} has too many requests waiting", remedy="try again in a moment")
+            state.counters.add("requests_total", (route.name, wire.name, "503"))
+            call.refuse(
+                Unavailable(f"{endpoint} has too many requests waiting", remedy="try again in a moment"), status=503
+            )
+            return
         headers = request.headers
         key = headers.get(b"idempotency-key")
         asked = wire.decode(request, route.intake)
@@ -229,8 +251,12 @@ class App:
             wanted.key = _key(key)
             wanted.digest = blake2b(request.body, digest_size=16).hexdigest()
             front = share_of(wanted.key, state.fronts)
-            if front != state.number and not call.is_forwarded:
+            # A front that is replaced (number -1) has no keys any more, also where another one still thinks so.
+            if front != state.number and (not call.is_forwarded or state.number < 0):
                 state.forward(front, request, call.relay)
+                return
+            if state.is_inheriting:
+                state.when_inherited(lambda: call.again(self.handle))
                 return
 
         def done(outcome: Answer | PerennialError) -> None:
@@ -390,6 +416,10 @@ class _Call:
         self._request_id = ""
         self._started = time.perf_counter() if watch is not None else 0.0
 
+    def again(self, handle: Callable[..., None]) -> None:
+        """Begin anew, as if it had come now."""
+        handle(self.request, self._connection, self._ticket, is_forwarded=self.is_forwarded)
+
     def reply(self, reply: Reply) -> None:
         self._connection.reply(self._ticket, reply, is_head=self.request.method == "HEAD")
         if self.watch is not None:
@@ -409,10 +439,10 @@ class _Call:
             seen = seen._replace(request_id=answer.id, versions=tuple(set(answer.versions)), rows=answer.rows)
         return seen
 
-    def refuse(self, error: PerennialError) -> None:
-        """Tell what prevents an answer."""
+    def refuse(self, error: PerennialError, *, status: int = 0) -> None:
+        """Tell what prevents an answer; `status` where it is known."""
         self._request_id = urandom(8).hex()
-        self.reply(self.wire.refuse(status_of(error), error.code, str(error), error.where, self._request_id))
+        self.reply(self.wire.refuse(status or status_of(error), error.code, str(error), error.where, self._request_id))
 
     def fail(self) -> None:
         """Tell of a fault of ours; called where the exception is handled."""

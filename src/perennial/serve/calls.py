@@ -55,7 +55,7 @@ class Calls:
         if watch is None:
             return await self._predict(endpoint, version, asked_maker, key, wanted, trace)
         # What another front is in charge of, it has seen; but for what was refused here.
-        is_mine = not key or share_of(key, self._front.fronts) == self._front.number
+        is_mine = not key or self._keeps(key)
         try:
             answer, intake = await self._predict(endpoint, version, asked_maker, key, wanted, trace)
         except PerennialError as error:
@@ -83,14 +83,22 @@ class Calls:
             wanted.key = key
             body = _encode({"columns": dict(zip(asked.names, map(list, zip(*asked.rows(), strict=True)), strict=True))})
             wanted.digest = blake2b(body, digest_size=16).hexdigest()
-            if share_of(key, front.fronts) != front.number:
+            if not self._keeps(key):
                 return await self._elsewhere(route, version, body, key, wanted.timeout_s, trace), route.intake
+            if front.is_inheriting:
+                inherited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                front.when_inherited(lambda: None if inherited.done() else inherited.set_result(None))
+                await inherited
         waiter: asyncio.Future[Answer | PerennialError] = asyncio.get_running_loop().create_future()
         front.engine.submit(route, asked, wanted, lambda told: None if waiter.done() else waiter.set_result(told))
         told = await waiter
         if isinstance(told, PerennialError):
             raise told
         return told, route.intake
+
+    def _keeps(self, key: str) -> bool:
+        """Whether this front is in charge of the key; one for large requests is of those that it gets."""
+        return self._front.config.is_large or share_of(key, self._front.fronts) == self._front.number
 
     async def _elsewhere(
         self, route: Route, version: str | None, body: bytes, key: str, timeout_s: float, trace: tuple[str, str]

@@ -2,7 +2,8 @@
 
 Everything that can be answered in one turn of the event loop is: one call of each model for all requests that came in
 this turn, one write for all their frames, and then the answers. So no answer leaves that is not written, and a busy
-service makes fewer calls and writes, not more. All of it belongs to the event loop's thread.
+service makes fewer calls and writes, not more. Where several models are asked, the one with the fewest rows answers
+first, and its answers leave before the next one is asked. All of it belongs to the event loop's thread.
 """
 
 from __future__ import annotations
@@ -64,11 +65,19 @@ class Engine:
         """Whether callers wait for this process right now."""
         return self._is_due or self._inline > 0
 
+    @property
+    def answers_keys(self) -> bool:
+        """Whether a request with a client's key is being answered."""
+        return bool(self._running)
+
     def admits(self, route: Route) -> bool:
         """Whether one more request would be answered in a decent time."""
         model = route.models.get("live") or route.models.get("fallback")
-        if isinstance(model, InlineModel) or model is None:
+        if model is None:
             return self.pace.allows(self._inline)
+        if isinstance(model, InlineModel):
+            # Who is the first to ask this model is answered before those who made the others wait.
+            return model.waiting == 0 or self.pace.allows(self._inline)
         return model.waiting < route.queue_rows and model.pace.allows(model.waiting)
 
     def submit(self, route: Route, asked: Asked, wanted: Wanted, done: Done) -> None:
@@ -178,14 +187,21 @@ class Engine:
     # answering
 
     def _turn(self) -> None:
-        self._is_due = False
         began = time.perf_counter()
         inline, self._inline = self._inline, 0
-        while self._models:
-            model = self._models.pop()
-            rows = model.flush(began)
-            self._counters.add("batches_total", (model.package[:12],))
-            self._counters.add("batch_rows_total", (model.package[:12],), rows)
+        try:  # what models answer meanwhile belongs to this turn
+            while self._models:
+                # Who asks a model that is asked little does not wait for those who ask one much.
+                model = min(self._models, key=lambda model: model.waiting)
+                self._models.discard(model)
+                rows = model.flush(began)
+                self._counters.add("batches_total", (model.package[:12],))
+                self._counters.add("batch_rows_total", (model.package[:12],), rows)
+                if self._models and self._finished:
+                    finished, self._finished = self._finished, []
+                    self._finish(finished)
+        finally:
+            self._is_due = False
         finished, self._finished = self._finished, []
         if finished:
             self._finish(finished)
@@ -309,6 +325,7 @@ class Engine:
                 job.done(answer_of(frame, route.name, route.classes))
             except Exception:  # the boundary of a request: the others of this turn are answered all the same
                 log.exception("request %s could not be answered", job.id)
+            job.part = None  # which knows the job: without this circle both are gone at once, rows and all
 
     def _count(self, route: Route, frame: Answered, took: float) -> None:
         counters = self._counters

@@ -35,6 +35,8 @@ class FrontProcess:
         pid: Of the process; 0 while there is none.
         loaded: What it was told to load, and is done with: None, or why that failed.
         is_routed: It knows how endpoints answer, and takes connections.
+        accepts: Set when it does take them, also those of a front before it.
+        left: What it left to the next one, when it retires.
         report: The latest of this process.
     """
 
@@ -48,6 +50,8 @@ class FrontProcess:
         self.is_routed = False
         self.report: Report | None = None
         self.told_routes: bytes = b""
+        self.accepts = asyncio.Event()
+        self.left: set[str] = set()
         self._config = config
         self._listener = listener
         self._heard = heard
@@ -60,6 +64,10 @@ class FrontProcess:
         self._is_ending = False
         self.ended = asyncio.Event()
         self.start()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._popen is not None
 
     def send(self, order: ToFront) -> None:
         if self._channel is not None:
@@ -122,6 +130,8 @@ class FrontProcess:
         if self._is_ending:
             self._loop.call_later(0.05, self.ended.set)
             return
+        # The next one finds nobody who would leave it anything.
+        self._config = msgspec.structs.replace(self._config, takes_over=False)
         lived = time.monotonic() - self._started
         self._fast_deaths = 0 if lived > STEADY_S else self._fast_deaths + 1
         wait_s = BACKOFF_S[min(self._fast_deaths, len(BACKOFF_S) - 1)]

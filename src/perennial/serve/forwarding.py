@@ -81,6 +81,8 @@ async def _ask(address: Path, request: HttpRequest, *, waits: bool) -> Reply:
         path = "".join(f"%{byte:02X}" if byte in b" %?#" or byte > 126 else chr(byte) for byte in request.path.encode())
         lines = [f"{request.method} {path}{query} HTTP/1.1".encode("latin-1")]
         lines += [b"%b: %b" % header for header in request.headers.items() if header[0] not in _DROPPED]
+        if request.is_packed:
+            lines.append(b"content-encoding: %b" % request.headers[b"content-encoding"])
         lines += [b"content-length: %d" % len(request.body), b"connection: close", b"", b""]
         writer.write(b"\r\n".join(lines))
         writer.write(request.body)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -37,14 +38,17 @@ from perennial.serve.access_log import FOLDER, AccessLog
 from perennial.serve.app import App
 from perennial.serve.asked import Asked
 from perennial.serve.counters import Counters
+from perennial.serve.emptying import connections_on, stop_listening
 from perennial.serve.engine import Engine
-from perennial.serve.forwarding import address_of, forward
+from perennial.serve.forwarding import LARGE_BYTES, address_of, forward
 from perennial.serve.frames import Fed, encode
+from perennial.serve.handing import Giving, Taking, heir_of, read_inherited, write_inherited
 from perennial.serve.http import Connections, Limits
 from perennial.serve.inline import EXAMPLES, InlineModel
 from perennial.serve.journal import Journal, share_of
 from perennial.serve.line import Line
 from perennial.serve.orders import (
+    Accepts,
     Break,
     Channel,
     Config,
@@ -55,12 +59,15 @@ from perennial.serve.orders import (
     Gather,
     Gathered,
     Hangs,
+    Inherit,
     Large,
+    Left,
     Listens,
     Load,
     Loaded,
     Outcomes,
     Report,
+    Retire,
     Routes,
     Tell,
     ToFront,
@@ -75,6 +82,7 @@ from perennial.serve.protocols.protocol import HttpRequest, Reply
 from perennial.serve.route import Gate, Model, Route, intake_of
 from perennial.serve.shadowing import Shadowing
 from perennial.serve.spec import EndpointSpec, key_of
+from perennial.serve.tls import grpc_tls_of, tls_of
 from perennial.serve.watching import watch_of
 from perennial.store.clockfile import open_clock
 from perennial.store.files import LocalFiles
@@ -92,6 +100,9 @@ LATEST = 20  # calls of a model that it hears of
 MOST_LARGE = 16  # large requests that a front has handed over at a time: each holds its body
 NICE = 5  # of a front for large requests: where processors are few, those who wait for little go first
 GRACE_S = 25.0  # for requests in flight at the end, so that all is over within 30 s
+YOUNG = 10_000  # objects; requests leave no circles behind, so that looking for some more often finds none
+EMPTY_S = 0.1  # how soon it is seen that the last client of gRPC is gone
+GIVE_S = 0.002  # how soon a connection that was answered goes to the next front
 
 log = logging.getLogger("perennial.serve")
 
@@ -121,6 +132,10 @@ class Front:
         self._tasks: set[asyncio.Task[None]] = set()
         self._disk = ThreadPoolExecutor(1, "disk")
         self._ending = asyncio.Event()
+        self._ends_by = float("inf")
+        self._retiring: Retire | None = None
+        self._waiting: list[Callable[[], None]] = []  # for what the front before this one left
+        self.is_inheriting = config.takes_over
         # A large request under a key is a large one's affair: it has the keys, and leaves shadow answers to others.
         journal = Journal(
             Path(config.serving) / "segments",
@@ -130,6 +145,7 @@ class Front:
             fronts=config.large if config.is_large else config.fronts,
             worker=config.front,
             owes=not config.is_large,
+            restores=not config.takes_over,
         )
         self._journal = journal
         self.engine = Engine(journal, clock, self.counters)
@@ -147,7 +163,7 @@ class Front:
         self.watch = watch_of([told.saw for told in (self._access, self._traces) if told is not None])
         app = App(self)
         limits = Limits(config.max_body_bytes, app.refuse)
-        self._clients = Connections(app.handle, limits)
+        self._clients = Connections(app.handle, Limits(config.max_body_bytes, app.refuse, expands=LARGE_BYTES))
         self._siblings = Connections(
             lambda request, connection, ticket: app.handle(request, connection, ticket, is_forwarded=True), limits
         )
@@ -156,7 +172,8 @@ class Front:
         if config.is_large:
             listener.close()
         else:
-            self._acceptor = Acceptor(listener, private / BOARD, config.front, self._clients)
+            tls = tls_of(config.tls_certificate, config.tls_key)
+            self._acceptor = Acceptor(listener, private / BOARD, config.front, self._clients, tls=tls)
         self._large_started: set[int] = set()
         self._handed_over = self._handing = 0
         self._is_routed = asyncio.Event()
@@ -181,22 +198,38 @@ class Front:
 
     async def run(self) -> None:
         """Answer until the parent says that it is over."""
-        address = address_of(self._private, self.number)
-        with contextlib.suppress(FileNotFoundError):
-            LocalFiles().remove(address)
         await self._loop.create_unix_connection(lambda: self._parent, sock=self._channel)
         self._parent.send(Up(os.getpid()))
         if self.config.is_large:
             os.nice(NICE)
+        if self.config.is_large or self.config.takes_over:
             await self._is_routed.wait()  # who waits for this front shall be answered
-        siblings = await self._loop.create_unix_server(self._siblings.make, str(address))
+        # The name goes from the front before this one to this one in one step: nobody finds nothing there.
+        address = address_of(self._private, self.number)
+        early = address.with_name(f"{address.name}-{os.getpid()}")
+        siblings = await self._loop.create_unix_server(self._siblings.make, str(early))
+        LocalFiles().rename(early, address)
         self._clients.begin()
         self._siblings.begin()
         grpc = await self._listen_for_grpc()
+        taking = None
+        if self._acceptor is not None:
+            taking = Taking(heir_of(self._private, os.getpid()), self._acceptor.take)
+        self._parent.send(Accepts(os.getpid()))
         following = [self._loop.create_task(self._sync()), self._loop.create_task(self._tell_outcomes())]
         await self._ending.wait()
+        self._ends_by = self._loop.time() + GRACE_S
+        if taking is not None:
+            taking.close()
+        if self._acceptor is not None:
+            self._acceptor.end()
+        giving = self._loop.create_task(self._give(self._retiring)) if self._retiring is not None else None
         if grpc is not None:
-            await grpc.stop(GRACE_S)
+            if self._retiring is not None:
+                await self._empty(grpc.port)
+            await grpc.stop(max(0.0, self._ends_by - self._loop.time()))
+        if giving is not None:
+            await giving
         await self._finish()
         for task in following:
             task.cancel()
@@ -208,9 +241,22 @@ class Front:
         from perennial.serve.calls import Calls
         from perennial.serve.protocols.grpc_service import GrpcServer
 
-        server = GrpcServer(Calls(self), self.config.grpc, max_bytes=self.config.max_body_bytes)
+        credentials = grpc_tls_of(self.config.tls_certificate, self.config.tls_key)
+        server = GrpcServer(
+            Calls(self),
+            self.config.grpc,
+            max_bytes=self.config.max_body_bytes,
+            tls=credentials,
+            hand_over=self.hand_over,
+        )
         await server.start()
         return server
+
+    def _retire(self, order: Retire) -> None:
+        self._retiring = order
+        if not self.config.is_large:
+            self.number = -1  # keys of clients are the next front's from now on
+        self._ending.set()
 
     def end(self) -> None:
         """Answer what was asked, then end."""
@@ -218,19 +264,73 @@ class Front:
         self._ending.set()
         self._is_routed.set()  # nothing is waited for any more
 
+    async def _give(self, retire: Retire) -> None:
+        """Give connections, keys and debts to the front that takes this one's place."""
+        giving = None
+        if retire.heir:
+            try:
+                giving = Giving(Path(retire.heir))
+            except OSError as error:  # it died; then its connections are closed as at any other end
+                log.error("front %d: its successor takes no connections: %s", self.config.front, error)
+        has_left = False
+        while self._loop.time() < self._ends_by:
+            if giving is not None:
+                self._clients.give(giving.give)
+            if not has_left and not self.engine.answers_keys:
+                has_left = True
+                await self._leave(retire, "keys")
+            is_idle = self._acceptor is None or self._acceptor.is_idle
+            if has_left and is_idle and (giving is None or not self._clients.open) and not self._siblings.busy:
+                break
+            await asyncio.sleep(GIVE_S)
+        if giving is not None:
+            giving.close()
+
+    async def _empty(self, port: int) -> None:
+        """Let clients of gRPC go over to the other processes."""
+        stop_listening(port)
+        while connections_on(port) and self._loop.time() < self._ends_by:  # noqa: ASYNC110 - nobody would tell
+            await asyncio.sleep(EMPTY_S)
+
+    async def _leave(self, retire: Retire, what: str) -> None:
+        path = Path(f"{retire.left}-{what}")
+        keys = self._journal.keys if what == "keys" else {}
+        debts = self._shadowing.owed if what == "debts" else []
+        await self._loop.run_in_executor(self._disk, lambda: write_inherited(path, keys=keys, debts=debts))
+        self._parent.send(Left(what, str(path)))
+
+    async def _inherit(self, order: Inherit) -> None:
+        if order.path:
+            path = Path(order.path)
+            keys, debts = await self._loop.run_in_executor(self._disk, read_inherited, path)
+            LocalFiles().remove(path)
+        else:  # as after any other death; it may take a while, and nobody is answered twice for that
+            keys, debts = {}, self._journal.restore()
+        self._journal.inherit(keys)
+        self._shadowing.take_over(debts)
+        self._shadowing.go_on()
+        if order.what == "keys":
+            self.is_inheriting = False
+            waiting, self._waiting = self._waiting, []
+            for go_on in waiting:
+                go_on()
+
+    def when_inherited(self, go_on: Callable[[], None]) -> None:
+        self._waiting.append(go_on)
+
     async def _finish(self) -> None:
-        if self._acceptor is not None:
-            self._acceptor.end()
         self._clients.drain()
         self._siblings.drain()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_S):
+            async with asyncio.timeout_at(self._ends_by):
                 while self.engine.pending or self._clients.busy or self._siblings.busy:  # noqa: ASYNC110 - once
                     await asyncio.sleep(0.005)
         # Nobody asks any more: what comes now is refused with the connection, and not begun.
         self._clients.finish()
         self._siblings.finish()
         self._shadowing.end()
+        if self._retiring is not None:
+            await self._leave(self._retiring, "debts")
         for model in self._models.values():
             if isinstance(model, Line):
                 model.close()
@@ -262,6 +362,10 @@ class Front:
             gate.is_broken, gate.probes = order.is_broken, order.probes
         elif isinstance(order, Tell):
             self._report(order.number)
+        elif isinstance(order, Inherit):
+            self._start(self._inherit(order))
+        elif isinstance(order, Retire):
+            self._retire(order)
         elif isinstance(order, Gathered):
             told = self._asked.pop(order.number, None)
             if told is not None:
@@ -326,8 +430,10 @@ class Front:
         self.routes.clear()
         self.routes.update(routes)
         self._told = told
-        self.is_ready = told.ready and not self._ending.is_set()
+        self.is_ready = told.ready and (not self._ending.is_set() or self._retiring is not None)
         self.problem = told.problem
+        if told.ready and not gc.get_freeze_count():
+            _settle()
         self._shadowing.go_on()
         self._is_routed.set()
         if self._acceptor is not None and not self._ending.is_set():
@@ -392,6 +498,15 @@ class Front:
             self._parent.send(Large(front))
         self._handing += 1
         self._start(self._handed(address_of(self._private, front), request, told))
+
+    def infer(self, request: HttpRequest, told: Callable[[Reply | PerennialError], None]) -> None:
+        self._start(self._inferred(request, told))
+
+    async def _inferred(self, request: HttpRequest, told: Callable[[Reply | PerennialError], None]) -> None:
+        from perennial.serve.calls import Calls
+        from perennial.serve.protocols.grpc_service import infer
+
+        told(await infer(Calls(self), request))
 
     async def _handed(
         self, address: Path, request: HttpRequest, told: Callable[[Reply | PerennialError], None]
@@ -523,6 +638,14 @@ def _model_state(route: Route) -> ModelState:
             failure_ns=tally.failure_ns, rows=tally.rows, batches=tally.successes, last_ms=tally.last_ms,
         ),
     )  # fmt: skip
+
+
+def _settle() -> None:
+    """What is there when the first models are is there to stay: the collector need not look at it ever again, which
+    would hold all requests up for tens of milliseconds."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
 
 
 def _known_of(folder: Path) -> tuple[Fitted | None, list[dict[str, Any]]]:

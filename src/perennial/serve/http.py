@@ -50,9 +50,16 @@ Handler = Callable[[HttpRequest, "Connection", int], None]
 
 
 class Limits:
-    """What of a request is taken at most. `refuse` makes the reply to what is over: (status, code, message)."""
+    """What of a request is taken at most. `refuse` makes the reply to what is over: (status, code, message).
 
-    def __init__(self, max_body: int, refuse: Callable[[int, str, str], Reply], *, connections: int = 10_000) -> None:
+    Of a compressed body no more than `expands` bytes are expanded here: what is larger goes to the handler as it came.
+    """
+
+    def __init__(
+        self, max_body: int, refuse: Callable[[int, str, str], Reply], *, connections: int = 10_000,
+        expands: int | None = None,
+    ) -> None:  # fmt: skip
+        self.expands = max_body if expands is None else expands
         self.max_body = max_body
         self.refuse = refuse
         self.connections = connections
@@ -69,6 +76,7 @@ class Connections:
         self.limits = limits
         self.open: set[Connection] = set()
         self.is_draining = False
+        self.giving: Callable[[int], bool] | None = None
         self.refused = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -88,6 +96,17 @@ class Connections:
     def drain(self) -> None:
         """Answer what was asked; each connection is closed with its next answer, or when it stays idle."""
         self.is_draining = True
+
+    def give(self, giving: Callable[[int], bool]) -> None:
+        """Give each connection away that waits for a request, at once or with its next answer; call it again and again.
+
+        `giving` gets the descriptor and says whether somebody took it. What cannot be given away (TLS has a state of
+        its own) is answered once more and closed with that answer.
+        """
+        self.is_draining = True
+        self.giving = giving
+        for connection in list(self.open):
+            connection.give(giving)
 
     def finish(self) -> None:
         """Take no more requests; what was answered still goes out."""
@@ -253,17 +272,22 @@ class Connection(asyncio.Protocol):
         headers = self._headers
         method: str = self._parser.get_method().decode("latin-1")
         path, _, query = self._url.partition(b"?")
+        is_packed = False
         if b"content-encoding" in headers:
             expanded = self._expand(headers[b"content-encoding"].lower(), body)
-            if expanded is None:
+            if self._is_closing:
                 return
-            body = expanded
+            if expanded is None:
+                is_packed = True
+            else:
+                body = expanded
         try:
             decoded = unquote_to_bytes(path).decode() if b"%" in path else path.decode()
         except UnicodeDecodeError:
             self._fail(400, "INVALID_PARAMETER_VALUE", "the address is not UTF-8")
             return
         request = HttpRequest(method=method, path=decoded, query=query.decode("latin-1"), headers=headers, body=body)
+        request.is_packed = is_packed
         keep = self._parser.should_keep_alive()
         ticket = self._next
         self._next += 1
@@ -278,18 +302,23 @@ class Connection(asyncio.Protocol):
         self._connections.handler(request, self, ticket)
 
     def _expand(self, coding: bytes, body: bytes) -> bytes | None:
-        """What was compressed; None when it was refused."""
+        """What was compressed; None when it is larger than what is expanded here, or was refused."""
         if coding in (b"identity", b""):
             return body
         if coding not in (b"gzip", b"x-gzip", b"deflate"):
             self._fail(415, "INVALID_PARAMETER_VALUE", f"the encoding {coding.decode('latin-1')!r} is not known here")
             return None
-        limit = min(self._connections.limits.max_body, max(RATIO * len(body), 64 * 1024))
+        limits = self._connections.limits
+        limit = min(limits.max_body, max(RATIO * len(body), 64 * 1024))
+        if len(body) > limits.expands:
+            return None
         try:
             unzip = zlib.decompressobj(31 if b"gzip" in coding else 15)
-            found = unzip.decompress(body, limit + 1)
+            found = unzip.decompress(body, min(limit, limits.expands) + 1)
         except zlib.error as error:
             self._fail(400, "INVALID_PARAMETER_VALUE", f"the body is not {coding.decode()}: {error}")
+            return None
+        if len(found) > limits.expands and limit > limits.expands:
             return None
         if len(found) > limit:
             self._too_large(len(found))
@@ -307,7 +336,10 @@ class Connection(asyncio.Protocol):
         if transport.is_closing():
             return
         tickets = self._tickets
-        is_last = (self._is_closing or self._connections.is_draining) and ticket == self._next - 1
+        connections = self._connections
+        is_last = (
+            self._is_closing or (connections.is_draining and not (connections.giving is not None and self._can_move))
+        ) and ticket == self._next - 1
         data = _bytes(reply, is_last=is_last, is_head=is_head)
         if tickets and tickets[0] == ticket:
             tickets.popleft()
@@ -318,6 +350,8 @@ class Connection(asyncio.Protocol):
                 is_last = is_last or last
             if is_last:
                 self._end()
+            elif connections.giving is not None and not tickets and self._state == "idle":
+                transport.pause_reading()  # the next request is the next front's
             elif self._is_full and len(tickets) <= AHEAD // 2:
                 self._is_full = False
                 transport.resume_reading()
@@ -383,8 +417,27 @@ class Connection(asyncio.Protocol):
         elif self._state == "head":
             if now > self._due:
                 self._fail(408, "INVALID_PARAMETER_VALUE", "the headers come too slowly")
-        elif now > self._due or self._connections.is_draining:
+        elif now > self._due or (self._connections.is_draining and self._connections.giving is None):
             self._transport.close()
+
+    def give(self, giving: Callable[[int], bool]) -> None:
+        """Give this connection away, if nothing of a request or an answer is here."""
+        transport = self._transport
+        if self._tickets or self._is_closing or not self._can_move:
+            return
+        if self._state != "idle":  # half a request is here, and its end shall come
+            transport.resume_reading()
+            return
+        if transport.is_closing() or transport.get_write_buffer_size() > 0:
+            return
+        transport.pause_reading()
+        if giving(transport.get_extra_info("socket").fileno()):
+            self._is_closing = True
+            transport.abort()  # our descriptor alone: the connection lives on with the other one
+
+    @property
+    def _can_move(self) -> bool:
+        return self._transport.get_extra_info("ssl_object") is None
 
     def finish(self) -> None:
         self._end()

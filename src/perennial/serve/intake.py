@@ -67,11 +67,14 @@ class Intake:
         self.names = tuple(field.name for field in fields)
         self.required = tuple(i for i, field in enumerate(fields) if field.required)
         self.max_rows = max_rows
+        self._needed = frozenset(self.names[i] for i in self.required)
         self._fields = {field.name: field for field in fields}
         self._kinds = [_accepted(field) for field in fields]
         self._is_plain = all(field.type not in ("binary", "datetime", "date") for field in fields)
         self._quoted = [i for i, field in enumerate(fields) if field.type in _QUOTED]
         self._is_whole = len(self.required) == len(fields)
+        self._optional = [i for i, field in enumerate(fields) if not field.required]
+        self._nullable = [i for i in self._quoted if fields[i].nullable or not fields[i].required]  # texts
         rows: Any = Meta(min_length=1, max_length=max_rows)
         # A name that msgspec cannot have in JSON goes by another one, and by the slower way.
         self._aliases = {
@@ -87,9 +90,19 @@ class Intake:
         options: dict[str, Any] = {"forbid_unknown_fields": True, "kw_only": True}
         self._record: Any = msgspec.defstruct("Record", one, rename=attributes, gc=False, **options)
         self._records: Any = Annotated[list[self._record], rows]
+        # The same as a list of values, which is checked as a whole where all columns are numbers.
+        self._row: Any = msgspec.defstruct("Row", one, array_like=True, gc=False, kw_only=True)
+        self._is_numbers = all(field.type == "float64" and field.shape is None for field in fields)
         self._columns: Any = msgspec.defstruct("Columns", many, rename=attributes, **options)
+        sent: Any = self._records
+        if not self._is_whole:  # which of the columns that may be left out were sent
+            known: list[Any] = [
+                field if len(field) == 2 else (field[0], field[1] | msgspec.UnsetType, msgspec.UNSET) for field in one
+            ]
+            record: Any = msgspec.defstruct("Sent", known, rename=attributes, gc=False, **options)
+            sent = Annotated[list[record], rows]
         body = msgspec.defstruct(
-            "Body", [("records", self._records | None, None), ("columns", self._columns | None, None)], **options
+            "Body", [("records", sent | None, None), ("columns", self._columns | None, None)], **options
         )
         self._decode: Any = msgspec.json.Decoder(body).decode
 
@@ -112,20 +125,35 @@ class Intake:
         records = found.records
         if (records is None) == (found.columns is None):
             raise Invalid('the body needs either "records" or "columns"', remedy=_REMEDY)
-        if records is None:
-            strictly(body, _REMEDY)
-            return self._of_struct(found.columns)
-        rows = list(map(msgspec.structs.astuple, records))
         # Names that come twice hide behind the last one. Each name and text has two quotes, so their number tells,
-        # unless something unusual (an escape, a null text) is there as well: then it is looked for.
-        if body.count(b'"') != self._quotes(rows) or b"\\" in body:
+        # unless something unusual (an escape) is there as well: then it is looked for.
+        if records is None:
+            columns = msgspec.structs.astuple(found.columns)
+            if body.count(b'"') != self._quotes_of_columns(columns) or b"\\" in body:
+                strictly(body, _REMEDY)
+            return self._of_struct(columns)
+        rows = list(map(msgspec.structs.astuple, records))
+        quotes = 2 + 2 * len(rows) * (len(self.names) + len(self._quoted))
+        if body.count(b'"') != quotes - 2 * self._left_out(rows) or b"\\" in body:
             strictly(body, _REMEDY)
             if b"\\u" in body:
                 self._refuse_half_letters(rows)
+        if not self._is_whole:
+            rows = [tuple([None if value is msgspec.UNSET else value for value in row]) for row in rows]
         return Asked(self.names, rows if self._is_plain else self._texts(rows))
 
-    def _quotes(self, rows: list[tuple[Any, ...]]) -> int:
-        return 2 + 2 * len(rows) * (len(self.names) + len(self._quoted)) if self._is_whole else -1
+    def _left_out(self, rows: list[tuple[Any, ...]]) -> int:
+        """How many names and texts there are less than there could be."""
+        count = 0
+        for i in self._optional:
+            count += sum([row[i] is msgspec.UNSET for row in rows])
+        for i in self._nullable:
+            count += sum([row[i] is None or row[i] is msgspec.UNSET for row in rows])
+        return count
+
+    def _quotes_of_columns(self, columns: tuple[Any, ...]) -> int:
+        texts = sum(len(columns[i]) - columns[i].count(None) for i in self._quoted if columns[i] is not None)
+        return 2 + 2 * (len(columns) - columns.count(None)) + 2 * texts
 
     def _decode_leniently(self, body: bytes) -> Asked:
         # Python clients write a bare NaN, which JSON does not have; only they pay for the slower parser.
@@ -149,6 +177,30 @@ class Intake:
     def of_records(self, records: Sequence[object], where: str = "records") -> Asked:
         """Rows given as mappings of JSON values; `where` is the name of the list in the errors."""
         return self._converted(records, where)
+
+    def of_row(self, values: list[Any]) -> Asked | None:
+        """One row of JSON values in the order of the columns, all of them there; None where something is wrong or
+        unusual, which `of_records` explains or brings into form."""
+        if self._is_numbers and set(map(type, values)) == {float}:
+            total = sum(values)
+            if total - total == 0.0:  # so each of them is finite
+                return Asked(self.names, [tuple(values)])
+        try:
+            rows = [msgspec.structs.astuple(msgspec.convert(values, self._row))]
+            self._refuse_infinite(rows, "")
+            self._refuse_half_letters(rows, "")
+        except (msgspec.ValidationError, UnicodeEncodeError, Invalid):
+            return None
+        return Asked(self.names, rows if self._is_plain else self._texts(rows))
+
+    def of_named(self, names: tuple[str, ...], values: list[Any]) -> Asked | None:
+        """As `of_row`, the columns in any order; those that are not required may be left out."""
+        if names != self.names:
+            row = dict(zip(names, values, strict=True))
+            if len(row) != len(names) or not self._needed <= row.keys() <= self._fields.keys():
+                return None
+            values = [row.get(name) for name in self.names]
+        return self.of_row(values)
 
     def _converted(self, records: object, where: str = "records") -> Asked:
         try:
@@ -238,8 +290,8 @@ class Intake:
 
     # columns
 
-    def _of_struct(self, columns: Any) -> Asked:
-        found = dict(zip(self.names, msgspec.structs.astuple(columns), strict=True))
+    def _of_struct(self, columns: tuple[Any, ...]) -> Asked:
+        found = dict(zip(self.names, columns, strict=True))
         return self.of_columns({name: values for name, values in found.items() if values is not None})
 
     def _column(self, field: Field, values: Values, where: str) -> Values:

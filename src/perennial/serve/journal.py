@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,6 +70,7 @@ class Journal:
         fronts: int = 1,
         worker: int | None = None,
         owes: bool = True,
+        restores: bool = True,
     ) -> None:
         """Read what there is, and begin a segment.
 
@@ -77,15 +78,33 @@ class Journal:
             front: Which share of the keys and debts of before is this one's, of so many `fronts`.
             worker: The number under which it writes; that of the front by default.
             owes: Whether it takes its share of the shadow answers that are owed.
+            restores: Whether it looks for keys and debts now; else `inherit` or `restore` brings them later.
         """
         self._answered: OrderedDict[tuple[str, str], tuple[str, Place]] = OrderedDict()
         self._layouts: dict[tuple[Path, int], Layout] = {}
         self._front = front
         self._fronts = fronts
-        self.debts: list[Debt] = self._restore(folder)
-        if not owes:
-            self.debts.clear()
+        self._folder = folder
+        self._owes = owes
+        self.debts: list[Debt] = []
+        if restores:
+            self.debts = self.restore()
         self.writer = SegmentWriter(folder, files, worker=front if worker is None else worker, clock=clock)
+
+    @property
+    def keys(self) -> dict[tuple[str, str], tuple[str, Place]]:
+        """Of each endpoint and key, what the key was used for, and where the answer lies."""
+        return dict(self._answered)
+
+    def inherit(self, keys: Mapping[tuple[str, str], tuple[str, Place]]) -> None:
+        """Take over the keys of the journal before this one."""
+        for (endpoint, key), (request, place) in keys.items():
+            self._remember(endpoint, key, request, place)
+
+    def restore(self) -> list[Debt]:
+        """Read keys and debts from the newest segments of all fronts: this one's share, the debts are returned."""
+        debts = self._restore(self._folder)
+        return debts if self._owes else []
 
     def write(self, frames: Sequence[Answered], endpoints: Sequence[str], rows: int) -> list[Place]:
         """Keep requests and their answers, all of them or none; `endpoints` are those of the frames.

@@ -19,6 +19,7 @@ from perennial.serve.spec import EndpointSpec
 
 __all__ = [
     "LENGTH",
+    "Accepts",
     "Break",
     "Channel",
     "Config",
@@ -31,12 +32,15 @@ __all__ = [
     "Gathered",
     "Hangs",
     "Hello",
+    "Inherit",
     "Large",
+    "Left",
     "Listens",
     "Load",
     "Loaded",
     "Outcomes",
     "Report",
+    "Retire",
     "Routes",
     "Tell",
     "ToFront",
@@ -55,6 +59,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """What a front is started with. `front`: its number of so many `fronts`; `grpc`: "host:port", "" is none.
 
     Numbers from `fronts` on are those of so many `large` ones, which answer what others hand on to them.
+    `takes_over`: it follows another one of its number, which still answers and leaves it keys and debts.
+    `tls_certificate` and `tls_key`: files in PEM form, "" is no TLS.
     `access_share`: of the requests that the access log holds, None without a log; `otlp_endpoint`: where traces of so
     many `trace_share` of the requests go, "" is nowhere.
     """
@@ -69,6 +75,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     private: str
     grpc: str = ""
     large: int = 1
+    takes_over: bool = False
+    tls_certificate: str = ""
+    tls_key: str = ""
     access_share: float | None = None
     otlp_endpoint: str = ""
     trace_share: float = 0.0
@@ -146,6 +155,21 @@ class Drain(msgspec.Struct, frozen=True, array_like=True, tag="drain"):
     """Answer what was asked, then end."""
 
 
+class Retire(msgspec.Struct, frozen=True, array_like=True, tag="retire"):
+    """Another front takes your place: give it your connections at the address `heir`, leave keys and debts in files
+    whose names begin with `left`, answer what was asked, and end."""
+
+    heir: str
+    left: str
+
+
+class Inherit(msgspec.Struct, frozen=True, array_like=True, tag="inherit"):
+    """What the front before you left: `keys` or its `debts`, in this file; "": it died, look into the segments."""
+
+    what: str
+    path: str
+
+
 # from a front
 
 
@@ -153,6 +177,19 @@ class Up(msgspec.Struct, frozen=True, array_like=True, tag="up"):
     """The front runs."""
 
     pid: int
+
+
+class Accepts(msgspec.Struct, frozen=True, array_like=True, tag="accepts"):
+    """The front takes connections, also those of the one before it."""
+
+    pid: int
+
+
+class Left(msgspec.Struct, frozen=True, array_like=True, tag="left"):
+    """What a front that retires leaves to the next one: `keys` or `debts`, in this file."""
+
+    what: str
+    path: str
 
 
 class Loaded(msgspec.Struct, frozen=True, array_like=True, tag="loaded"):
@@ -218,11 +255,15 @@ class Report(msgspec.Struct, array_like=True, tag="report"):
         return self.received - self.stored - self.dropped
 
 
-ToFront: TypeAlias = "Load | Listens | Forget | Routes | Break | Gathered | Tell | Drain"
-ToParent: TypeAlias = "Up | Loaded | Forgot | Hangs | Explain | Large | Outcomes | Gather | Report"
+ToFront: TypeAlias = "Load | Listens | Forget | Routes | Break | Gathered | Tell | Drain | Retire | Inherit"
+ToParent: TypeAlias = "Up | Accepts | Left | Loaded | Forgot | Hangs | Explain | Large | Outcomes | Gather | Report"
 
-to_front: Any = msgspec.msgpack.Decoder(Load | Listens | Forget | Routes | Break | Gathered | Tell | Drain)
-to_parent: Any = msgspec.msgpack.Decoder(Up | Loaded | Forgot | Hangs | Explain | Large | Outcomes | Gather | Report)
+to_front: Any = msgspec.msgpack.Decoder(
+    Load | Listens | Forget | Routes | Break | Gathered | Tell | Drain | Retire | Inherit
+)
+to_parent: Any = msgspec.msgpack.Decoder(
+    Up | Accepts | Left | Loaded | Forgot | Hangs | Explain | Large | Outcomes | Gather | Report
+)
 _encode = msgspec.msgpack.Encoder().encode
 
 

@@ -47,5 +47,5 @@ class Pace:
         """Whether so many rows more behind those that wait would be answered in a decent time."""
         if waiting == 0:
             return True
-        patience = min(MOST_WAIT_S, max(LEAST_WAIT_S, PATIENCE * self.cost_s(rows)))
-        return self.cost_s(waiting + rows) <= patience
+        wait_s = self.cost_s(waiting + rows)
+        return wait_s <= LEAST_WAIT_S or wait_s <= min(MOST_WAIT_S, PATIENCE * self.cost_s(rows))

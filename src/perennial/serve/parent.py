@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,12 +27,15 @@ from perennial.serve.breaking import Breakers
 from perennial.serve.counters import prometheus
 from perennial.serve.fleet import FrontProcess
 from perennial.serve.orders import (
+    Accepts,
+    Config,
     Drain,
     Explain,
     Forgot,
     Gather,
     Hangs,
     Large,
+    Left,
     Loaded,
     Outcomes,
     Report,
@@ -41,6 +44,7 @@ from perennial.serve.orders import (
     framed,
 )
 from perennial.serve.placing import Placing
+from perennial.serve.rolling import Rolling
 from perennial.serve.spec import EndpointSpec, EndpointStatus, ServingStatus, Spec, key_of, read_spec
 from perennial.serve.summing import Sums
 from perennial.store.files import Files
@@ -76,7 +80,8 @@ class Parent:
         self._grpc = grpc
         self._telling = ThreadPoolExecutor(1, "status")  # one after the other: the latest status must be the last
         self._fronts: list[FrontProcess] = []
-        self._prepared: dict[int, Callable[[], FrontProcess]] = {}
+        self._prepared: dict[int, Config] = {}
+        self._rolling = Rolling(self._fronts, self._started, self._retired)
         self._placing = Placing(
             self._fronts, self._follow, serving=serving, objects=objects, rules=rules, private=private
         )
@@ -91,12 +96,29 @@ class Parent:
         self._reported: ServingStatus | None = None
         self._is_draining = False
 
-    def add(self, front: FrontProcess) -> None:
-        self._fronts.append(front)
+    def start(self, configs: Sequence[Config]) -> None:
+        """Start these fronts; those for large requests when the first of them is there."""
+        for config in configs:
+            if config.is_large:
+                self._prepared[config.front] = config
+            else:
+                self._fronts.append(self._started(config))
 
-    def prepare(self, number: int, start: Callable[[], FrontProcess]) -> None:
-        """A front for large requests, started when the first of them is there."""
-        self._prepared[number] = start
+    def roll(self, configs: Sequence[Config]) -> None:
+        """Replace all fronts, one after the other, by fronts with these settings; no request is lost."""
+        for config in configs:
+            if config.front in self._prepared:
+                self._prepared[config.front] = config
+        self._rolling.roll([config for config in configs if config.front not in self._prepared])
+
+    def _started(self, config: Config) -> FrontProcess:
+        return FrontProcess(config, self._listener, self.heard, self.began)
+
+    def _retired(self, front: FrontProcess) -> None:
+        """A front has ended as it was told: what it counted stays."""
+        self._sums.mourn(front)
+        self._placing.mourn(front)
+        self._follow()
 
     # the spec
 
@@ -208,6 +230,10 @@ class Parent:
             self._follow()
         elif isinstance(message, Up):
             self._tell_routes()
+        elif isinstance(message, Accepts):
+            front.accepts.set()
+        elif isinstance(message, Left):
+            self._rolling.left(front, message)
         elif isinstance(message, Report):
             self._sums.heard(front, message)
         elif isinstance(message, Gather):
@@ -222,9 +248,9 @@ class Parent:
         elif isinstance(message, Explain):
             self._placing.explain(message.package)
         elif isinstance(message, Large):
-            start = self._prepared.pop(message.front, None)
-            if start is not None and not self._is_draining:
-                self._fronts.append(start())
+            config = self._prepared.pop(message.front, None)
+            if config is not None and not self._is_draining:
+                self._fronts.append(self._started(config))
         elif message is None:
             self._sums.mourn(front)
             self._placing.mourn(front)
@@ -309,6 +335,7 @@ class Parent:
         self._is_draining = True
         self._tell_routes()
         self._placing.stop()
+        self._rolling.stop()
         for front in self._fronts:
             front.stop()
             front.send(Drain())

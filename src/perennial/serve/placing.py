@@ -66,7 +66,7 @@ class Placing:
         self._rules = rules
         self._private = private
         self._explainers: dict[str, Keeper] = {}
-        self._leaving: dict[str, tuple[Host, set[int]]] = {}
+        self._leaving: dict[str, tuple[Host, set[FrontProcess]]] = {}
         self._disk = ThreadPoolExecutor(2, "packages")
         self._sockets = 0
         self._is_ending = False
@@ -196,7 +196,7 @@ class Placing:
         """Let go of the models that are not `used`, when no front asks them any more."""
         for key in [key for key in self.hosts if key not in used]:
             host = self.hosts.pop(key)
-            self._leaving[key] = (host, {front.number for front in self._fronts if key in front.loaded})
+            self._leaving[key] = (host, {front for front in self._fronts if key in front.loaded})
             explainer = self._explainers.pop(key, None)
             if explainer is not None:
                 explainer.close()
@@ -208,7 +208,7 @@ class Placing:
             if key in self.hosts:  # wanted again meanwhile, under the same name: a new one was placed
                 continue
             for front in self._fronts:
-                if front.number in fronts and front.loaded.pop(key, "") is None:
+                if front in fronts and front.loaded.pop(key, "") is None:
                     front.send(Forget([key]))
             if not fronts:
                 self._close(key, host)
@@ -218,7 +218,7 @@ class Placing:
         if key not in self._leaving:
             return
         host, fronts = self._leaving[key]
-        fronts.discard(front.number)
+        fronts.discard(front)
         if not fronts:
             self._close(key, host)
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from perennial.errors import Corrupt, StoreError, Unavailable
 from perennial.serve.asked import Asked
@@ -49,8 +49,17 @@ class Shadowing:
         self._payers: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._killed: set[str] = set()  # debts over which a worker died: the next death is theirs as well
         self._is_ending = False
-        for debt in journal.debts:
+        self.take_over(journal.debts)
+
+    def take_over(self, debts: Iterable[Debt]) -> None:
+        """Owe what others owed; `go_on` pays it."""
+        for debt in debts:
             self._debts.setdefault((debt.endpoint, debt.version), deque()).append(debt)
+
+    @property
+    def owed(self) -> list[Debt]:
+        """What is not paid yet."""
+        return [debt for debts in self._debts.values() for debt in debts]
 
     @property
     def count(self) -> int:

@@ -16,6 +16,7 @@ from perennial.serve.orders import Gathered, Report, Tell
 __all__ = ["Sums", "Totals"]
 
 GATHER_S = 1.0  # to wait for a front that does not tell
+GAUGES = frozenset({"connections"})  # of what is now: a front that is gone has none
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Totals:
 class _Gathering:
     asker: FrontProcess
     number: int
-    waiting: set[int]
+    waiting: set[FrontProcess]
     timer: asyncio.TimerHandle
 
 
@@ -55,7 +56,7 @@ class Sums:
         """Let all fronts report, and tell the one that asks."""
         self._count += 1
         mine = self._count
-        waiting = {front.number for front in self._fronts if front.pid}
+        waiting = {front for front in self._fronts if front.pid}
         timer = asyncio.get_running_loop().call_later(GATHER_S, self._give_up, mine)
         self._gatherings[mine] = _Gathering(asker, number, waiting, timer)
         for front in self._fronts:
@@ -71,18 +72,19 @@ class Sums:
         """Keep the counts of a front that died: what it was answering then is lost to its clients."""
         if front.report is not None:
             last = front.report
+            counts = [count for count in last.counts if count[0] not in GAUGES]
             self._gone.append(
-                Report(0, last.received, last.stored, last.dropped + last.pending, 0, "", last.counts, last.latencies)
+                Report(0, last.received, last.stored, last.dropped + last.pending, 0, "", counts, last.latencies)
             )
             front.report = None
         for number, gathering in list(self._gatherings.items()):
-            gathering.waiting.discard(front.number)
+            gathering.waiting.discard(front)
             self._gathered(front, number)
 
     def _gathered(self, front: FrontProcess, number: int) -> None:
         gathering = self._gatherings.get(number)
         if gathering is not None:
-            gathering.waiting.discard(front.number)
+            gathering.waiting.discard(front)
             if not gathering.waiting:
                 self._give_up(number)
 

@@ -10,6 +10,7 @@ model prints goes to the log.
 
 from __future__ import annotations
 
+import gc
 import os
 import selectors
 import socket
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+NICE = 5  # where processors are few, a front that has an answer to pass on goes before models that compute
+
 Answer = Callable[[list[list[Any]]], Told]
 
 
@@ -42,11 +45,14 @@ def main(arguments: list[str]) -> None:
     channel = socket.socket(fileno=int(descriptor))
     listener = socket.socket(fileno=int(listening))
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    os.nice(NICE)
     os.dup2(2, 1)
     answer: Answer | None = None
     try:
         predictor, wrong = _warm(duty)
         answer = _explainer(predictor) if duty.explains else _predictor(predictor)
+        gc.collect()
+        gc.freeze()  # libraries and model stay: looking through them for circles takes longer than most answers
     except Exception as error:  # noqa: BLE001 - the boundary of user code: what it raises is why not to serve it
         traceback.print_exc()
         wrong = [f"it does not load: {_brief(error)}"]

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
 
 import msgspec
 
@@ -53,7 +55,8 @@ def run(folder: WorkspaceFolder, settings: Settings, *, announce: Callable[[Up],
         listening, serving_port = _ports(folder, settings, patience_s=AFTERMATH_S if left else 0.0)
         with listening:
             address = f"http://{_shown(host)}:{listening.getsockname()[1]}"
-            serving = f"http://{_shown(host)}:{serving_port}"
+            scheme = "https" if settings.tls_certificate else "http"
+            serving = f"{scheme}://{_shown(host)}:{serving_port}"
 
             def changed(children: Mapping[str, int]) -> None:
                 lock.tell(Up(pid=os.getpid(), address=address, serving=serving, children=dict(children)))
@@ -90,6 +93,9 @@ def _children(folder: WorkspaceFolder, settings: Settings, listening: socket.soc
         "--access-log-share": settings.access_log_share,
         "--otlp-endpoint": settings.otlp_endpoint,
         "--trace-share": settings.trace_share,
+        "--tls-certificate": settings.tls_certificate,
+        "--tls-key": settings.tls_key,
+        "--project": str(Path.cwd()),
     }
     if settings.grpc_port >= 0:
         beside = settings.serving_port + 1 if settings.serving_port else 0  # where that takes a free one, so does this
@@ -165,7 +171,11 @@ def _shown(host: str) -> str:
 
 
 def _is_healthy(address: str) -> bool:
-    connection = HTTPConnection(address.removeprefix("http://"), timeout=2.0)
+    scheme, _, place = address.partition("://")
+    if scheme == "https":  # our own process on this machine, whatever name its certificate has
+        connection = HTTPSConnection(place, timeout=2.0, context=_unverified())
+    else:
+        connection = HTTPConnection(place, timeout=2.0)
     try:
         connection.request("GET", "/health")
         return connection.getresponse().status == 200
@@ -173,3 +183,10 @@ def _is_healthy(address: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import math
 import struct
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from perennial.errors import Conflict, Invalid, NotFound, Unavailable
 from perennial.models.signature import Field
@@ -23,6 +26,27 @@ from .wire import COLUMNS, FIRST, ROW, answer, classification, fired, numbers, p
 WIRE = OpenInference()
 WAGE = Intake(regression())
 TWO = numbers(2)
+
+# Tensors of a row: mostly the columns of either signature, of values that mostly fit.
+_VALUES = {
+    "FP64": st.floats(allow_nan=False, allow_infinity=False) | st.integers(-9, 9) | st.none() | st.just(1e308),
+    "FP32": st.floats(-1e6, 1e6, width=32), "INT64": st.integers(-(2**63), 2**63 - 1) | st.none(),
+    "INT8": st.integers(-200, 200), "UINT64": st.integers(0, 2**64), "BOOL": st.booleans() | st.just(1),
+    "BYTES": st.sampled_from(["1984-05-01", "AP8=", "a:b", '"\\', "é", "", 5, None]),
+}  # fmt: skip
+_NAMES = ["x0", "x1", "nobody", *WAGE.names]
+_FITTING = [
+    (field.name, {"int64": "INT64", "float64": "FP64", "bool": "BOOL"}.get(field.type, "BYTES"), ROW[field.name])
+    for field in COLUMNS
+]
+_ODD = st.sampled_from(sorted(_VALUES)).flatmap(
+    lambda kind: st.tuples(st.sampled_from(_NAMES), st.just(kind), _VALUES[kind])
+)
+ODD_ROWS = (
+    st.lists(_ODD, min_size=1, max_size=4)
+    | st.tuples(_VALUES["FP64"], _VALUES["FP32"]).map(lambda two: [("x0", "FP64", two[0]), ("x1", "FP32", two[1])])
+    | st.lists(_ODD, max_size=2).map(lambda odd: [*{name: (name, k, v) for name, k, v in [*_FITTING, *odd]}.values()])
+)
 
 
 def reply(request: HttpRequest, intake: Intake, *values: Any, **more: Any) -> Reply:
@@ -67,6 +91,21 @@ class TestRequests:
         ]
         asked = WIRE.decode(post({"inputs": inputs}, b"".join(raw.values())), WAGE)
         assert asked.records() == [ROW] * rows
+
+    @given(ODD_ROWS, st.sampled_from([WAGE, TWO]), st.randoms(use_true_random=False))
+    def test_one_row_is_read_as_several_are(
+        self, row: list[tuple[str, str, Any]], intake: Intake, order: Random
+    ) -> None:
+        order.shuffle(row)
+
+        def outcome(rows: int) -> list[tuple[Any, ...]] | str:
+            inputs = [tensor(name, kind, [rows], [value] * rows) for name, kind, value in row]
+            try:
+                return WIRE.decode(post({"inputs": inputs}), intake).rows()[:1]
+            except Invalid as error:
+                return error.what.replace(f"[{rows}]", "[]")
+
+        assert outcome(1) == outcome(2)
 
     def test_json_and_raw_tensors_in_one_request(self) -> None:
         inputs = [tensor("x0", "FP64", [2], binary_data_size=16), tensor("x1", "INT8", [2, 1], [[3], [4]])]

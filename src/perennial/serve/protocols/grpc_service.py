@@ -10,17 +10,20 @@ Importing this takes a tenth of a second and some megabytes: only who listens fo
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import grpc
+import msgspec
 import numpy as np
 from google.protobuf.message import DecodeError
 from grpc import StatusCode, aio
 
 from perennial.errors import Conflict, Forbidden, Invalid, Mistake, NotFound, PerennialError, TooLarge, Unavailable
+from perennial.serve.forwarding import LARGE_BYTES
 from perennial.serve.line import Deadline
 from perennial.serve.protocols.grpc_messages import CONTENTS, METHODS, SERVICE, message
 from perennial.serve.protocols.inference import timeout_of
@@ -35,6 +38,7 @@ from perennial.serve.protocols.models import (
     statistics,
 )
 from perennial.serve.protocols.outputs import Output, check_wanted, outputs_of, parameters_of, version_of
+from perennial.serve.protocols.protocol import HttpRequest, Reply
 from perennial.serve.protocols.tensors import DATATYPES, to_raw
 
 if TYPE_CHECKING:
@@ -42,12 +46,14 @@ if TYPE_CHECKING:
     from perennial.serve.asked import Asked
     from perennial.serve.intake import Intake
 
-__all__ = ["MAX_BYTES", "GrpcServer", "Predictor"]
+__all__ = ["MAX_BYTES", "GrpcServer", "Predictor", "infer"]
 
 log = logging.getLogger("perennial.serve.grpc")
 
 MAX_BYTES = 10 * 1024 * 1024  # RELIABILITY 9: of one request
 MAX_KEY = 250  # characters of an idempotency key
+MAX_AGE_S = 10.0  # of a connection, up to a tenth more: its client makes a new one, maybe to another process
+AGE_GRACE_S = 60.0  # for calls that are on it then
 MAX_CALLS = 1000  # at a time in one process; more are refused as RESOURCE_EXHAUSTED before they are read
 MAX_SAID = 2000  # characters of a status: names that a caller made up may be longer than its channel takes back
 SOURCE = "grpc"
@@ -64,7 +70,8 @@ _SMALL = {  # datatypes that share a wider field
     for name in ("INT8", "INT16", "UINT8", "UINT16")
 }
 
-_Context: TypeAlias = "aio.ServicerContext[Any, Any]"
+_Context: TypeAlias = "aio.ServicerContext[Any, Any] | _HandedOn"
+HandOver: TypeAlias = "Callable[[HttpRequest, Callable[[Reply | PerennialError], None]], None]"
 
 
 class Predictor(Protocol):
@@ -109,14 +116,20 @@ class GrpcServer:
     connections. `port` is the one that was bound, for an address that ends in ":0".
     """
 
-    def __init__(self, predictor: Predictor, address: str, *, max_bytes: int = MAX_BYTES, tls: Any = None) -> None:
-        self._calls = _Calls(predictor)
+    def __init__(
+        self, predictor: Predictor, address: str, *, max_bytes: int = MAX_BYTES, tls: Any = None,
+        hand_over: HandOver | None = None,
+    ) -> None:  # fmt: skip
+        """`hand_over` answers requests over LARGE_BYTES, which would hold up the others here."""
+        self._calls = _Calls(predictor, hand_over)
         self._server = aio.server(
             options=[
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", max_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_metadata_size", 16 * 1024),
+                ("grpc.max_connection_age_ms", int(MAX_AGE_S * 1000)),
+                ("grpc.max_connection_age_grace_ms", int(AGE_GRACE_S * 1000)),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.max_pings_without_data", 0),
             ],
@@ -151,14 +164,37 @@ class _NoAnswer(Exception):
 
 
 def _sent(made: Any) -> bytes:
-    return made.SerializeToString()
+    return made if isinstance(made, bytes) else made.SerializeToString()
+
+
+async def infer(predictor: Predictor, request: HttpRequest) -> Reply:
+    """Answer a ModelInfer that another process handed on: a response of gRPC, or its status as JSON."""
+    told = await _Calls(predictor).told("ModelInfer", request.body, _HandedOn(request.headers))
+    if isinstance(told, _NoAnswer):
+        return Reply(status=400, body=msgspec.json.encode({"status": told.status.name, "message": told.says}))
+    return Reply(body=_sent(told), kind=b"application/octet-stream")
+
+
+class _HandedOn:
+    """What of a call's context matters, as another process told it."""
+
+    def __init__(self, headers: dict[bytes, bytes]) -> None:
+        self._headers = headers
+
+    def time_remaining(self) -> float | None:
+        told = self._headers.get(b"x-request-timeout-ms")
+        return None if told is None else int(told) / 1000
+
+    def invocation_metadata(self) -> list[tuple[str, str]]:
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._headers.items()]
 
 
 class _Calls:
     """The calls of the service, each from bytes to a message."""
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, hand_over: HandOver | None = None) -> None:
         self._predictor = predictor
+        self._hand_over = hand_over
         self._makers: dict[str, Callable[[Any, _Context], Awaitable[Any]]] = {
             "ServerLive": self._live,
             "ServerReady": self._ready,
@@ -172,26 +208,51 @@ class _Calls:
             "RepositoryModelUnload": self._unload,
         }
 
-    def of(self, name: str) -> Callable[[bytes, _Context], Awaitable[Any]]:
+    def of(self, name: str) -> Callable[[bytes, aio.ServicerContext[Any, Any]], Awaitable[Any]]:
         """One call: the request is parsed, and what is raised becomes a status."""
-        parse, make = message(f"{name}Request").FromString, self._makers[name]
 
-        async def call(body: bytes, context: _Context) -> Any:
-            try:
-                return await make(parse(body), context)
-            except _NoAnswer as error:
-                status, says = error.status, error.says
-            except PerennialError as error:
-                status, says = _status_of(error), f"{error.what} (at {error.where})" if error.where else error.what
-            except DecodeError:
-                status, says = StatusCode.INVALID_ARGUMENT, f"these bytes are no {name}Request"
-            except Exception:  # the boundary of a request: a fault of ours is told as such, and the log has the rest
-                request_id = os.urandom(8).hex()
-                log.exception("request %s failed", request_id)
-                status, says = StatusCode.INTERNAL, f"the prediction service failed [request {request_id}]"
-            return await context.abort(status, says[:MAX_SAID])
+        async def call(body: bytes, context: aio.ServicerContext[Any, Any]) -> Any:
+            told = await self.told(name, body, context)
+            return await context.abort(told.status, told.says) if isinstance(told, _NoAnswer) else told
 
         return call
+
+    async def told(self, name: str, body: bytes, context: _Context) -> Any:
+        """The response to these bytes, or why there is none."""
+        try:
+            if self._hand_over is not None and name == "ModelInfer" and len(body) > LARGE_BYTES:
+                return await self._elsewhere(self._hand_over, body, context)
+            return await self._makers[name](message(f"{name}Request").FromString(body), context)
+        except _NoAnswer as error:
+            status, says = error.status, error.says
+        except PerennialError as error:
+            status, says = _status_of(error), f"{error.what} (at {error.where})" if error.where else error.what
+        except DecodeError:
+            status, says = StatusCode.INVALID_ARGUMENT, f"these bytes are no {name}Request"
+        except Exception:  # the boundary of a request: a fault of ours is told as such, and the log has the rest
+            request_id = os.urandom(8).hex()
+            log.exception("request %s failed", request_id)
+            status, says = StatusCode.INTERNAL, f"the prediction service failed [request {request_id}]"
+        return _NoAnswer(status, says[:MAX_SAID])
+
+    async def _elsewhere(self, hand_over: HandOver, body: bytes, context: _Context) -> bytes:
+        """The response of a process that is there for large requests."""
+        headers = {b"host": b"localhost"}
+        key, remaining = _key(context), context.time_remaining()
+        sent = {"idempotency-key": key, **dict(zip(("traceparent", "tracestate"), _trace(context), strict=True))}
+        headers |= {name.encode(): value.encode("latin-1", "replace") for name, value in sent.items() if value}
+        if remaining is not None:
+            headers[b"x-request-timeout-ms"] = b"%d" % max(1, int(remaining * 1000))
+        waiter: asyncio.Future[Reply | PerennialError] = asyncio.get_running_loop().create_future()
+        request = HttpRequest(method="POST", path="/grpc/infer", headers=headers, body=body)
+        hand_over(request, lambda told: None if waiter.done() else waiter.set_result(told))
+        told = await waiter
+        if isinstance(told, PerennialError):
+            raise told
+        if told.status == 200:
+            return told.body
+        said: dict[str, str] = msgspec.json.decode(told.body)
+        raise _NoAnswer(StatusCode[said.get("status", "UNAVAILABLE")], said["message"])
 
     async def _live(self, request: Any, context: _Context) -> Any:
         return message("ServerLiveResponse")(live=True)

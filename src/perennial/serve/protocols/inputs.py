@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from perennial.serve.asked import Asked, Values
     from perennial.serve.intake import Intake
 
-__all__ = ["CONTENT_TYPES", "Tensor", "asked_of", "checked_row"]
+__all__ = ["CONTENT_TYPES", "Tensor", "asked_of"]
 
 CONTENT_TYPES = ("np", "pd", "str", "base64", "datetime")
 FEW_ROWS = 8  # rows; below it records pass the checks more quickly than columns (measured with 64 columns)
@@ -232,14 +232,6 @@ def _check_content(tensor: Tensor, field: Field, content: str, place: _Place) ->
 
 _INDICES = re.compile(r"(?:\[\d+\])*")
 _ROW = re.compile(r"inputs\[(\d+)\]\.")
-
-
-def checked_row(row: Mapping[str, Any], intake: Intake) -> Asked:
-    """One row of JSON values by column, in the order of the tensors that they came in."""
-    try:
-        return intake.of_records([row], "inputs")
-    except Invalid as error:
-        raise Invalid(error.what, where=_place(error.where, list(row), is_matrix=False), remedy=error.remedy) from None
 
 
 def _checked(columns: Mapping[str, Values], rows: int, intake: Intake, *, is_matrix: bool = False) -> Asked:

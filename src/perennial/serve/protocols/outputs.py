@@ -114,8 +114,12 @@ def outputs_of(answer: Answer, signature: Signature, wanted: Sequence[str] | Non
 
     An output that was asked for and that this answer lacks (probabilities of a model without) is left out.
     """
-    names = [value_name(signature), *_EXTRA] if not wanted else list(dict.fromkeys(wanted))
-    made = (_made(name, answer, signature) for name in names)
+    if wanted:
+        made = [_made(name, answer, signature) for name in dict.fromkeys(wanted)]
+    else:
+        made = [_predictions(value_name(signature), answer, signature), _probabilities(answer)]
+        if answer.intervals is not None or answer.sets is not None:
+            made += [_made("interval", answer, signature), _made("set", answer, signature)]
     return [output for output in made if output is not None]
 
 
@@ -155,8 +159,11 @@ def _made(name: str, answer: Answer, signature: Signature) -> Output | None:
         return Output(name=name, datatype="BYTES", shape=[rows], values=row_ids(answer.id, rows))
     if name == "version":
         return Output(name=name, datatype="INT64", shape=[rows], values=cast("list[Any]", answer.versions))
-    if name in ("interval", "set"):
-        return None
+    return None if name in ("interval", "set") else _predictions(name, answer, signature)
+
+
+def _predictions(name: str, answer: Answer, signature: Signature) -> Output:
+    rows = answer.rows
     datatype = _datatype(signature)
     if datatype in ("INT64", "BOOL") and None in answer.values:
         datatype = "FP64"
@@ -189,7 +196,7 @@ def _datatype(signature: Signature) -> str:
     """Of the predictions: of the labels where they are known, which is finer than the column's type."""
     if signature.task == "regression":
         return "FP64"
-    kinds = {type(label) for label in signature.classes or ()}
+    kinds = set(map(type, signature.classes or ()))
     if not kinds:
         return _DATATYPES[signature.output.type]
     if kinds == {bool}:

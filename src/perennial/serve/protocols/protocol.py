@@ -31,7 +31,7 @@ class HttpRequest(msgspec.Struct, kw_only=True):
 
     `path` is decoded once; names of `headers` are in small letters, the last of a name counts. `kept` is what `decode`
     leaves for `encode`, so that nothing is read twice, and `timeout_s` how long the caller waits, where the body says
-    so.
+    so. `is_packed`: the body is compressed yet, as its content-encoding says, since it is large.
     """
 
     method: str
@@ -41,6 +41,7 @@ class HttpRequest(msgspec.Struct, kw_only=True):
     body: bytes
     kept: object = None
     timeout_s: float | None = None
+    is_packed: bool = False
 
 
 class Reply(msgspec.Struct, kw_only=True):
