@@ -307,7 +307,7 @@ def nasty_model(value: float) -> Any:
 
 
 def test_F18_a_version_that_fails_half_of_the_time_is_left_alone_and_comes_back_when_it_is_well(place: Any) -> None:
-    policy = BreakerPolicy(failures=0.5, of=10, open_s=0.5, probes=4)
+    policy = BreakerPolicy(failures=0.5, of=10, open_s=1.5, probes=4)
     declared = failsafe(links=(fallback.previous(), fallback.constant(-1.0)), breaker=policy)
     plain = place.endpoint(live=place.arm(2), fallback=place.linear(1), failsafe=failsafe(breaker=policy).to_builtins())
     chained = msgspec.structs.replace(plain, name="chained", failsafe=declared.to_builtins())

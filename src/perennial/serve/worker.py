@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-NICE = 5  # where processors are few, a front that has an answer to pass on goes before models that compute
-
 Answer = Callable[[list[list[Any]]], Told]
 
 
@@ -45,7 +43,6 @@ def main(arguments: list[str]) -> None:
     channel = socket.socket(fileno=int(descriptor))
     listener = socket.socket(fileno=int(listening))
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    os.nice(NICE)
     os.dup2(2, 1)
     answer: Answer | None = None
     try:
