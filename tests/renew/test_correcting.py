@@ -13,8 +13,9 @@ import pytest
 
 from perennial.api import connect
 from perennial.capture.predictions import LabelIn
-from perennial.models.package import Predictor, checkout
+from perennial.models.package import Predictor, checkout, files_of
 from perennial.models.priors import PRIOR, read_priors
+from perennial.registry.records import versions
 from perennial.registry.versions import package_of
 from perennial.renew.reconcile import Reconciler
 from perennial.renew.training import run_job, run_loop
@@ -25,7 +26,7 @@ from perennial.stats.label_shift import corrected
 from perennial.store.clockfile import create_clock
 from perennial.store.files import LocalFiles
 from perennial.store.workspace_folder import create_folder
-from perennial.types import Micros
+from perennial.types import Digest, Micros
 from perennial.workspace import Workspace
 
 DAY = 86_400_000_000
@@ -196,3 +197,16 @@ def test_it_is_approved_by_the_rule_and_shadows_the_live_version_first(ws: Works
     assert (rollout.version, rollout.against, rollout.stages[0].kind) == (2, 1, "shadow")
     assert ws.models.get(name="income", version=2).state == "approved"
     assert "corrected for new shares of the classes" in rollout.because
+
+
+def test_the_fit_that_was_judged_is_named_by_the_evaluation_and_kept_as_long_as_it(ws: Workspace) -> None:
+    version = ws.models.get(name="income", version=1)
+    assert version.evaluation is not None
+    assert version.run_id is not None
+    evaluation = ws.objects.get(Digest(version.evaluation))
+    judged = json.loads(evaluation)["judged"]
+    artifacts = {one.path: one.digest for one in ws.runs.get(run_id=version.run_id).artifacts}
+    assert judged == artifacts["judged_package.json"]
+    assert judged != package_of(version)  # the one that serves was fitted on all rows
+    held = set(versions.c.evaluation.info["expand"](evaluation, ws.objects.get))
+    assert {judged, *files_of(ws.objects.get(judged))} <= held

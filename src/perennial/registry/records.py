@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 import sqlalchemy as sa
 
+from perennial.store.decoding import ready
 from perennial.store.tables import digest_column, metadata
 from perennial.tracking.records import bundle_files
 from perennial.types import Digest
@@ -18,6 +19,7 @@ class _Evaluation(msgspec.Struct):
     answers: Digest | None = None
     explanation: Digest | None = None
     reference: Digest | None = None
+    judged: Digest | None = None
 
 
 class _Explanation(msgspec.Struct):
@@ -31,12 +33,14 @@ def _package_files(package: bytes, _get: Callable[[Digest], bytes]) -> Iterable[
 
 
 def _measured(evaluation: bytes, get: Callable[[Digest], bytes]) -> Iterable[Digest]:
-    """The answers and rows behind an evaluation, what explains the model, and the attributions behind that."""
-    found = msgspec.json.decode(evaluation, type=_Evaluation)
+    """The answers, rows and package behind an evaluation, what explains the model, and the attributions behind that."""
+    found = msgspec.json.decode(evaluation, type=ready(_Evaluation))
     attributions = None
     if found.explanation:
-        attributions = msgspec.json.decode(get(found.explanation), type=_Explanation).attributions
-    return [digest for digest in (found.answers, found.reference, found.explanation, attributions) if digest]
+        attributions = msgspec.json.decode(get(found.explanation), type=ready(_Explanation)).attributions
+    files = _package_files(get(found.judged), get) if found.judged else ()
+    held = (found.answers, found.reference, found.explanation, attributions, found.judged, *files)
+    return [digest for digest in held if digest]
 
 
 # `last` is the highest number that was ever given: numbers are not used again.

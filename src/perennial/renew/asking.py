@@ -18,13 +18,13 @@ from perennial.capture.reading import PredictionReader
 from perennial.data.scan import scan
 from perennial.data.skew import requests_frame, skew
 from perennial.data.tables import read_table
-from perennial.errors import UserCodeError
+from perennial.errors import Corrupt, Refused, UserCodeError
 from perennial.evaluate.explain.apart import Reply, asked_apart
 from perennial.loop.declaration import Declaration
 from perennial.models.asking import ask
 from perennial.models.facts.evaluation import Evaluation
 from perennial.models.facts.explanation import Explanation
-from perennial.models.package import checkout, read_manifest
+from perennial.models.package import checkout
 from perennial.models.sandbox import rules_of
 from perennial.models.signature import Signature
 from perennial.monitor.sample import Sample
@@ -32,6 +32,7 @@ from perennial.monitor.watching.model import Beside, SameKey
 from perennial.monitor.watching.watched import Watched
 from perennial.registry.versions import ModelVersion, package_of
 from perennial.renew.rooms import Rooms
+from perennial.store.decoding import ready
 from perennial.types import Digest
 
 __all__ = ["answered_by_judged", "beside"]
@@ -81,7 +82,7 @@ def beside(
             of=None if known is None else known.of,
             rules=rules_of(rooms.settings),
         )
-    except UserCodeError as error:  # the user's code in a process of its own: told, and tried again in a week
+    except (UserCodeError, Refused, Corrupt) as error:  # in that process: told, and tried again in a week
         return Beside(unasked=error.what)
     told = _compared(some, reply, watched, signature) if is_whole else Beside()
     return dataclasses.replace(
@@ -100,17 +101,14 @@ def answered_by_judged(
     The reference of a version are answers of that fit, and what is served is a later one: two fits answer a little
     otherwise, and where scores repeat themselves a little is enough to be told from a shift.
     """
-    run = None if version.run_id is None else rooms.runs.get(run_id=version.run_id)
-    kept = [one.digest for one in run.artifacts if one.path == "judged_package.json"] if run is not None else []
-    if version.origin != "loop" or not kept:
-        return "the fit that was judged is not known"
-    judged = Digest(kept[0])
-    if not all(rooms.objects.has(digest) for digest, _ in read_manifest(rooms.objects.get(judged)).files.values()):
-        return "the fit that was judged is not kept any more"
+    # Named by the evaluation alone: what anybody may add to a run is no ground to load code.
+    judged = _evaluation(rooms, version).judged if version.origin == "loop" and version.evaluation else None
+    if judged is None:
+        return "the fit that was judged is not kept; it is where the loop declares `retrain.on_prior_shift()`"
     if {field.name for field in signature.inputs if field.required} & reader.not_kept(rows):
         return "not all columns are written down as they came"
     some = rows[np.linspace(0, rows.height - 1, min(rows.height, JUDGED_ROWS)).round().astype(np.int64).tolist()]
-    folder = checkout(judged, rooms.objects, rooms.folder.serving_cache)
+    folder = checkout(Digest(judged), rooms.objects, rooms.folder.serving_cache)
     reply = ask(folder, reader.requests(some), trusted=True, rules=rules_of(rooms.settings))
     answers = [answer for answer in reply.answers if "probabilities" in answer]
     if not answers:
@@ -183,9 +181,13 @@ def _explanation(rooms: Rooms, version: ModelVersion) -> Explanation | None:
     """What drove the answers at registration, where attributions were stored."""
     if version.evaluation is None:
         return None
-    kept = msgspec.json.decode(rooms.objects.get(Digest(version.evaluation)), type=Evaluation).explanation
-    found = None if kept is None else msgspec.json.decode(rooms.objects.get(Digest(kept)), type=Explanation)
+    kept = _evaluation(rooms, version).explanation
+    found = None if kept is None else msgspec.json.decode(rooms.objects.get(Digest(kept)), type=ready(Explanation))
     return None if found is None or found.attributions is None else found
+
+
+def _evaluation(rooms: Rooms, version: ModelVersion) -> Evaluation:
+    return msgspec.json.decode(rooms.objects.get(Digest(version.evaluation or "")), type=ready(Evaluation))
 
 
 def _attributions(rooms: Rooms, known: Explanation | None, reply: Reply) -> dict[str, Any]:

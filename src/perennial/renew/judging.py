@@ -38,6 +38,7 @@ from perennial.registry.test_sets import JudgedOn
 from perennial.registry.versions import ModelVersion, package_of
 from perennial.renew.fitting import Fitted
 from perennial.renew.rooms import Rooms
+from perennial.store.decoding import ready
 from perennial.store.hashing import digest_of
 from perennial.types import Digest
 
@@ -120,11 +121,13 @@ def judge(
         )
     except LoopError as error:
         raise LoopError(error.what, where=error.where or declaration.where, remedy=error.remedy) from error
+    is_correctable = any(trigger.kind == "prior_shift" for trigger in declaration.retrain.triggers)
     evaluation = msgspec.structs.replace(
         evaluation,
         explanation=_explained(rooms, fitted, test_frame, test),
         reference=rooms.objects.put(to_parquet(_reference(declaration, fitted.test, test_frame, test, task))),
         compilation=msgspec.to_builtins(fitted.made.compilation),
+        judged=fitted.judged_package if is_correctable else None,
     )
     return Judged(
         evaluation=evaluation,
@@ -243,7 +246,7 @@ def _live(
     if not rooms.models.is_trusted(package=package):
         return live, None, None
     folder = checkout(package, rooms.objects, rooms.folder.serving_cache)
-    signature = msgspec.json.decode((folder / "signature.json").read_bytes(), type=Signature)
+    signature = msgspec.json.decode((folder / "signature.json").read_bytes(), type=ready(Signature))
     fresh = _fresh(rooms, declaration, fitted, live)
     needed = [field.name for field in signature.inputs if field.required]
     if any(name not in fitted.test.column_names for name in needed) or not fresh.any():

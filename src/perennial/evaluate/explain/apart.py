@@ -6,10 +6,6 @@ model is the toolkit's own, asked as at registration: what it says here is what 
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,16 +13,14 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from perennial.errors import PerennialError, UserCodeError
 from perennial.evaluate.explain.asked import asked, classes_of
 from perennial.evaluate.explain.attribution import attributor
+from perennial.models.apart import answer_one, answered_apart
 from perennial.models.package import Predictor
-from perennial.models.sandbox import Rules, confine, environment
+from perennial.models.sandbox import Rules
 from perennial.types import JSON
 
 __all__ = ["Reply", "Request", "asked_apart"]
-
-TIMEOUT_S = 600.0
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +43,6 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         columns: That attributions are of.
         attributions: A row for each that is explained.
         method: How they were computed.
-        error: What was raised instead.
     """
 
     answers: list[dict[str, Any]] = []
@@ -57,7 +50,6 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     columns: list[str] = []
     attributions: list[list[float]] = []
     method: str = ""
-    error: str = ""
 
 
 def asked_apart(
@@ -80,7 +72,7 @@ def asked_apart(
         rules: How that process is confined.
 
     Raises:
-        UserCodeError: It does not load or answer; or the process dies, or takes more than ten minutes.
+        Refused, Corrupt, UserCodeError: It does not load or answer; or its process dies, or takes over ten minutes.
     """
     request = Request(
         folder=str(folder),
@@ -90,45 +82,7 @@ def asked_apart(
         of=of,
         rules=rules or Rules(),
     )
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "perennial.evaluate.explain.apart"],
-            input=msgspec.json.encode(request),
-            stdout=subprocess.PIPE,
-            env=environment(os.environ),
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise UserCodeError(f"the model did not answer in {TIMEOUT_S:g} s", where=str(folder)) from error
-    if done.returncode != 0 or not done.stdout:
-        raise UserCodeError(
-            f"the process that asks the model ended with {done.returncode}",
-            where=str(folder),
-            remedy="what it wrote before its end stands above",
-        )
-    reply = msgspec.json.decode(done.stdout, type=Reply)
-    if reply.error:
-        raise UserCodeError(reply.error, where=str(folder), remedy="the model does not answer outside the service")
-    return reply
-
-
-def main() -> None:
-    """Answer one request."""
-    request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
-    confine(request.rules)
-    out = os.dup(1)
-    os.dup2(2, 1)  # what the model prints is no reply
-    try:
-        reply = _answered(request)
-    except PerennialError as error:
-        reply = Reply(error=error.what)
-    except Exception as error:  # noqa: BLE001  # the boundary of the process: what the model raises is the reply
-        traceback.print_exc()
-        reply = Reply(error=f"{type(error).__name__}: {error}")
-    rest = memoryview(msgspec.json.encode(reply))
-    while rest:
-        rest = rest[os.write(out, rest) :]
+    return answered_apart("perennial.evaluate.explain.apart", request, Reply)
 
 
 def _answered(request: Request) -> Reply:
@@ -154,4 +108,4 @@ def _explained(predictor: Predictor, frame: pl.DataFrame, of: str | None, reply:
 
 
 if __name__ == "__main__":
-    main()
+    answer_one(Request, _answered)

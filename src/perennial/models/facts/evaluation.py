@@ -169,3 +169,6 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     reference: str | None = None
     compilation: dict[str, Any] | None = None
     """The compile report of the form that serves (`models.facts.compilation.Compilation`), with timings."""
+    judged: str | None = None
+    """The package of the fit that was measured, where the loop may correct answers later: what it would say of new rows
+    is then asked of it, since the one that serves was fitted on all rows."""
