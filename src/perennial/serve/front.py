@@ -17,8 +17,6 @@ import signal
 import socket
 import sys
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +38,7 @@ from perennial.serve.asked import Asked
 from perennial.serve.counters import Counters
 from perennial.serve.emptying import connections_on, stop_listening
 from perennial.serve.engine import Engine
+from perennial.serve.explaining import explained
 from perennial.serve.forwarding import LARGE_BYTES, address_of, forward
 from perennial.serve.frames import Fed, encode
 from perennial.serve.handing import Giving, Taking, heir_of, read_inherited, write_inherited
@@ -53,7 +52,6 @@ from perennial.serve.orders import (
     Channel,
     Config,
     Drain,
-    Explain,
     Forget,
     Forgot,
     Gather,
@@ -65,7 +63,6 @@ from perennial.serve.orders import (
     Listens,
     Load,
     Loaded,
-    Outcomes,
     Report,
     Retire,
     Routes,
@@ -73,9 +70,9 @@ from perennial.serve.orders import (
     ToFront,
     Told,
     Up,
+    explainer_of,
     to_front,
 )
-from perennial.serve.parts import Part
 from perennial.serve.privacy import Privacy, workspace_secret
 from perennial.serve.protocols.models import Counts, ModelState, ServerState
 from perennial.serve.protocols.protocol import HttpRequest, Reply
@@ -84,7 +81,9 @@ from perennial.serve.shadowing import Shadowing
 from perennial.serve.spec import EndpointSpec, key_of
 from perennial.serve.tls import grpc_tls_of, tls_of
 from perennial.serve.watching import watch_of
+from perennial.serve.went import Went
 from perennial.store.clockfile import open_clock
+from perennial.store.decoding import ready
 from perennial.store.files import LocalFiles
 
 if TYPE_CHECKING:
@@ -93,10 +92,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Front", "main"]
 
-EXPLAINER_S = 0.02  # how soon it is seen that the explainer is there
 SYNC_S = 0.5  # how much a power cut may cost
-OUTCOMES_S = 0.05  # how soon the parent hears of calls that failed
-LATEST = 20  # calls of a model that it hears of
 MOST_LARGE = 16  # large requests that a front has handed over at a time: each holds its body
 NICE = 5  # of a front for large requests: where processors are few, those who wait for little go first
 GRACE_S = 25.0  # for requests in flight at the end, so that all is over within 30 s
@@ -127,8 +123,7 @@ class Front:
         self._asked: dict[int, Callable[[bytes, bytes], None]] = {}
         self._count = 0
         self._gates: dict[tuple[str, str], Gate] = {}
-        self._outcomes: dict[tuple[str, str], deque[bool]] = {}
-        self._failing: set[tuple[str, str]] = set()
+        self._went = Went(self._gates, lambda outcomes: self._parent.send(outcomes))
         self._tasks: set[asyncio.Task[None]] = set()
         self._disk = ThreadPoolExecutor(1, "disk")
         self._ending = asyncio.Event()
@@ -149,7 +144,7 @@ class Front:
         )
         self._journal = journal
         self.engine = Engine(journal, clock, self.counters)
-        self.engine.on_outcome = self._note_outcome
+        self.engine.on_outcome = self._went.note
         self._shadowing = Shadowing(
             journal,
             self.engine,
@@ -216,7 +211,7 @@ class Front:
         if self._acceptor is not None:
             taking = Taking(heir_of(self._private, os.getpid()), self._acceptor.take)
         self._parent.send(Accepts(os.getpid()))
-        following = [self._loop.create_task(self._sync()), self._loop.create_task(self._tell_outcomes())]
+        following = [self._loop.create_task(self._sync()), self._loop.create_task(self._went.tell())]
         await self._ending.wait()
         self._ends_by = self._loop.time() + GRACE_S
         if taking is not None:
@@ -406,14 +401,13 @@ class Front:
         self._parent.send(Loaded(name))
 
     async def _forget(self, name: str) -> None:
-        explainer = self._models.pop(f"{name}#explain", None)
+        explainer = self._models.pop(explainer_of(name), None)
         if isinstance(explainer, Line):
             explainer.close()
         model = self._models.pop(name, None)
         if isinstance(model, Line):
             await model.stop()
-        for slot in [slot for slot in self._outcomes if slot[1] == name]:
-            del self._outcomes[slot]
+        self._went.forget(name)
         for slot in [slot for slot in self._gates if slot[1] == name]:
             del self._gates[slot]
         self._parent.send(Forgot(name))
@@ -440,7 +434,7 @@ class Front:
             self._acceptor.begin()
 
     def _made(self, spec: EndpointSpec, models: dict[str, Model], known: Route | None) -> Route:
-        signature = msgspec.convert(spec.signature, Signature)
+        signature = msgspec.convert(spec.signature, ready(Signature))
         intake = intake_of(spec, signature, max_rows=self.config.max_rows)
         privacy = None
         if spec.capture:
@@ -519,32 +513,10 @@ class Front:
     def explain(
         self, route: Route, asked: Asked, timeout_s: float, told: Callable[[Told | PerennialError], None]
     ) -> None:
-        self._start(self._explained(route, asked, timeout_s, told))
+        async def answer() -> None:
+            told(await explained(route, asked, models=self._models, start=self._parent.send, timeout_s=timeout_s))
 
-    async def _explained(
-        self, route: Route, asked: Asked, timeout_s: float, told: Callable[[Told | PerennialError], None]
-    ) -> None:
-        package = route.keys[route.arm("live") or "live"]
-        name = f"{package}#explain"
-        began = time.monotonic()
-        if name not in self._models:
-            self._parent.send(Explain(package))
-            while name not in self._models:  # the explainer is started with the first question
-                if time.monotonic() - began > timeout_s:
-                    told(Unavailable("the explainer is being started", remedy="try again in a moment"))
-                    return
-                await asyncio.sleep(EXPLAINER_S)
-        model = self._models[name]
-        assert isinstance(model, Line)
-        waiter: asyncio.Future[Part] = self._loop.create_future()
-        part = Part(asked, "live", lambda part: None if waiter.done() else waiter.set_result(part))
-        model.ask(part, max(0.0, timeout_s - (time.monotonic() - began)))
-        settled = await waiter
-        if settled.told is not None:
-            told(settled.told)
-        else:
-            failure = settled.failure
-            told(failure if isinstance(failure, PerennialError) else Unavailable(str(failure)))
+        self._start(answer())
 
     def feed(self, frames: list[Fed]) -> None:
         at = self._clock.now()
@@ -559,30 +531,6 @@ class Front:
         return ServerState(version=__version__, is_ready=self.is_ready, models=models)
 
     # what the parent hears
-
-    def _note_outcome(self, endpoint: str, package: str, is_well: bool) -> None:
-        slot = (endpoint, package)
-        known = self._outcomes.get(slot)
-        if known is None:
-            known = self._outcomes[slot] = deque(maxlen=LATEST)
-        known.append(is_well)
-        if not is_well:
-            self._failing.add(slot)
-
-    async def _tell_outcomes(self) -> None:
-        while True:
-            await asyncio.sleep(OUTCOMES_S)
-            for slot, gate in self._gates.items():
-                if gate.is_broken and self._outcomes.get(slot):
-                    self._failing.add(slot)
-            for slot in list(self._failing):
-                went = self._outcomes.get(slot)
-                if went:
-                    self._parent.send(Outcomes(*slot, list(went)))
-                    # Once more when all is well again, so that the parent hears of that, too.
-                    if all(went):
-                        self._failing.discard(slot)
-                    went.clear()
 
     async def _sync(self) -> None:
         seen = 0
@@ -656,7 +604,7 @@ def _known_of(folder: Path) -> tuple[Fitted | None, list[dict[str, Any]]]:
 
 def main(arguments: list[str]) -> int:
     told, listening, descriptor = arguments
-    config = msgspec.json.decode(told, type=Config)
+    config = msgspec.json.decode(told, type=ready(Config))
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when it is over
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
