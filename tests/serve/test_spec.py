@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from perennial.serve.frames import Shadowed
@@ -141,6 +142,19 @@ def test_S08_a_shadow_never_delays_or_fails_the_primary(place: Any) -> None:
     assert [frame.id for frame in shadows(place)] == [reply.json["predictions"][0]["id"] for reply in replies]
 
 
+def test_S08_a_row_that_kills_its_shadow_is_given_up_also_where_workers_start_slower_than_requests_may_take(
+    place: Any,
+) -> None:
+    place.desire(place.endpoint(live=place.linear(1), shadow=place.arm(2)))
+    service = place.serve("--timeout-s", "0.5")
+    place.applied()
+    assert [service.predict({"person": "p", "x": x}).status for x in (-2, 5)] == [200, 200]
+    place.until(lambda: service.status()["shadow_pending"] == 0, "the shadow's answers")
+    told = told_by_shadow(place)
+    assert [(x, value) for x, value, _ in told] == [(-2, None), (5, 7.0)]
+    assert "died twice" in told[0][2]
+
+
 def test_P3_owed_shadow_answers_are_given_after_kill_9_each_once(place: Any) -> None:
     spec = place.endpoint(live=place.arm(1), shadow=place.arm(2, slow_s=0.05))
     place.desire(spec)
@@ -192,13 +206,24 @@ def test_P4_a_changed_byte_in_the_cache_is_not_served(place: Any) -> None:
     place.applied()
     service.kill()
     model = place.serving / "cache" / arm.package / "model.pkl"
-    data = bytearray(model.read_bytes())
-    data[-2] ^= 1
-    model.chmod(0o600)
-    model.write_bytes(data)
+    whole = model.read_bytes()
+    _change(model, whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
+    service = place.serve()  # the store has it as it was
+    place.applied()
+    assert service.predict({"person": "p", "x": 1}).json["predictions"][0]["prediction"] == 2.0
+    assert model.read_bytes() == whole
+    assert any("differs from its digest" in line and "copied again" in line for line in place.log())
+    service.kill()
+    _change(model, b"")
+    shutil.rmtree(place.folder / "objects")
     service = place.serve()
     place.until(lambda: "differs from its digest" in (service.status()["problem"] or ""))
     assert service.predict({"person": "p", "x": 1}).status == 503
+
+
+def _change(path: Path, data: bytes) -> None:
+    path.chmod(0o600)
+    path.write_bytes(data)
 
 
 def test_F19_a_version_that_keeps_crashing_is_answered_for_by_the_fallback(place: Any) -> None:

@@ -8,8 +8,13 @@ executor, never in a server.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import json
+import logging
+import os
+import secrets
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -19,11 +24,12 @@ import msgspec
 from blake3 import blake3
 from msgspec import Struct
 
-from perennial.errors import Corrupt, Invalid, PerennialError, Refused, UserCodeError
+from perennial.errors import Corrupt, Invalid, NotFound, PerennialError, Refused, UserCodeError
 from perennial.models.background import BACKGROUND, read_background
 from perennial.models.facts.compilation import Compilation
 from perennial.models.priors import CorrectedScorer, read_priors
 from perennial.models.signature import Records, Signature
+from perennial.store.decoding import ready
 from perennial.types import JSON, Digest, canonical_json
 
 if TYPE_CHECKING:
@@ -31,7 +37,6 @@ if TYPE_CHECKING:
 
     from perennial.models.flavors.flavor import Answered, Scorer
     from perennial.models.preparation import Preparation
-    from perennial.store.files import Files
     from perennial.store.objects import ObjectStore
 
 __all__ = [
@@ -52,7 +57,9 @@ __all__ = [
     "verify",
 ]
 
-MANIFEST = "manifest.json"  # written last: a folder that has it is whole
+log = logging.getLogger("perennial.models")
+
+MANIFEST = "manifest.json"
 COMPILED = "compiled.json"  # how the model was compiled, or why not
 NOT_FINITE = "the model answered "  # how the error of a row begins whose answer is NaN or infinite
 Answer = dict[str, JSON]
@@ -117,7 +124,7 @@ def read_manifest(data: bytes) -> PackageManifest:
         Corrupt: Not a manifest, or one that names a file outside its folder.
     """
     try:
-        manifest = msgspec.json.decode(data, type=PackageManifest)
+        manifest = msgspec.json.decode(data, type=ready(PackageManifest))
     except msgspec.MsgspecError as error:
         raise Corrupt(f"this is not the manifest of a model package: {error}") from error
     for path in manifest.files:
@@ -132,42 +139,86 @@ def files_of(manifest: bytes) -> list[Digest]:
     return [digest for digest, _ in read_manifest(manifest).files.values()]
 
 
-def checkout(digest: Digest, objects: ObjectStore, folder: Path, *, files: Files | None = None) -> Path:
+def checkout(digest: Digest, objects: ObjectStore, folder: Path) -> Path:
     """Copy a package into `folder`/`digest`, every byte checked; repeatable, and whole or not there.
 
-    Its files are for this user to read, not to write, and it holds no others.
+    Its files are for this user to read, not to write, and it holds no others. Nothing is forced to disk, as the store
+    has it all: what a power cut or a hand has damaged is copied anew.
 
     Raises:
-        Corrupt: A file differs from its digest, is a link, or is not of the package. NotFound: It is not in the store.
+        Corrupt: A file differs from its digest in the store too, or is not of the package. NotFound: It is not in the
+            store.
     """
-    from perennial.store.files import LocalFiles
-
-    files = files or LocalFiles()
     target = folder / digest
     if (target / MANIFEST).is_file():
-        verify(target)
-        _refuse_strangers(target, files)
-        return target
-    data = objects.get(digest)
-    manifest = read_manifest(data)
-    files.mkdirs(target)
-    for path, (content, _) in manifest.files.items():
-        files.mkdirs((target / path).parent)
-        files.write_atomic(target / path, objects.get(content), mode=0o400)
-    files.write_atomic(target / MANIFEST, data, mode=0o400)
-    _refuse_strangers(target, files)
+        try:
+            _check_copy(target, digest)
+        except Corrupt as damage:
+            try:
+                _copy(digest, objects, target)
+            except NotFound:
+                raise damage from None
+            log.warning("%s (%s); it was copied again", damage.what, damage.where)
+        _refuse_strangers(target)
+    else:
+        _copy(digest, objects, target)
     return target
 
 
-def _refuse_strangers(folder: Path, files: Files) -> None:
+def _check_copy(folder: Path, digest: Digest) -> None:
+    verify(folder)
+    if blake3((folder / MANIFEST).read_bytes()).hexdigest() != digest:
+        raise Corrupt("the manifest of a model package differs from its digest", where=str(folder / MANIFEST))
+
+
+def _copy(digest: Digest, objects: ObjectStore, target: Path) -> None:
+    """Put the package in the place of what is there, if anything."""
+    from perennial.store.outside import make_folders
+    from perennial.store.packed import Copy
+    from perennial.store.scratch import scratch_folder
+
+    manifest = read_manifest(objects.get(digest))
+    contents = {path: content for path, (content, _) in manifest.files.items()} | {MANIFEST: digest}
+    with scratch_folder(target.parent) as private:
+        new = private / "new"
+        for parent in {(new / path).parent for path in contents}:
+            make_folders(os.fsencode(parent))
+        copies = [Copy(content, os.fsencode(new / path), 0o400) for path, content in contents.items()]
+        objects.checkout_many(copies, is_new=True)
+        _put_in_place(new, target, digest, aside=private)
+
+
+def _put_in_place(new: Path, target: Path, digest: Digest, *, aside: Path) -> None:
+    from perennial.store.files import LocalFiles
+
+    while True:
+        try:
+            LocalFiles().rename(new, target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
+        try:
+            _check_copy(target, digest)
+        except Corrupt:
+            with contextlib.suppress(FileNotFoundError):  # another process does this, too
+                LocalFiles().rename(target, aside / secrets.token_hex(4))
+        else:
+            return  # another process was quicker
+
+
+def _refuse_strangers(folder: Path) -> None:
     """A file that nobody hashed must not be found beside the package's own, for example when its code is imported."""
+    from perennial.store.files import LocalFiles
+
     named = {*read_manifest((folder / MANIFEST).read_bytes()).files, MANIFEST}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or (path.is_file() and name not in named):
             if path.parent.name == "__pycache__":
-                files.remove(path)  # byte code that Python kept of the package's sources
-            elif not (path.name.startswith(".") and path.suffix == ".tmp"):  # another process is copying it, too
+                LocalFiles().remove(path)  # byte code that Python kept of the package's sources
+            else:
                 raise Corrupt(
                     "there is a file among those of a model package that is not of it",
                     where=str(path),
@@ -249,7 +300,7 @@ def check_format(folder: Path, manifest: PackageManifest) -> None:
 def compilation_in(folder: Path) -> Compilation | None:
     """How the model in this checked-out package was compiled; None in packages of before it was tried."""
     path = folder / COMPILED
-    return msgspec.json.decode(path.read_bytes(), type=Compilation) if path.is_file() else None
+    return msgspec.json.decode(path.read_bytes(), type=ready(Compilation)) if path.is_file() else None
 
 
 class Predictor:
@@ -297,8 +348,8 @@ class Predictor:
         files = verify(folder)
         manifest = read_manifest((folder / MANIFEST).read_bytes())
         check_format(folder, manifest)
-        signature = msgspec.json.decode(files["signature.json"], type=Signature)
-        settings = msgspec.json.decode(files["model.json"], type=Settings)
+        signature = msgspec.json.decode(files["signature.json"], type=ready(Signature))
+        settings = msgspec.json.decode(files["model.json"], type=ready(Settings))
         compiled = None if native else compilation_in(folder)
         is_compiled = compiled is not None and compiled.form is not None and compiled.main is not None
         # A compiled model without features needs nothing of the user's: classes in the module are the pickle's.

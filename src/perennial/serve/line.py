@@ -21,6 +21,7 @@ from perennial.errors import Unavailable
 from perennial.serve.orders import Channel, Told
 from perennial.serve.pace import Pace
 from perennial.serve.parts import Part
+from perennial.store.decoding import ready
 
 if TYPE_CHECKING:
     from perennial.models.guards.fitted import Fitted
@@ -32,7 +33,7 @@ QUEUE_ROWS = 20_000  # waiting rows beyond which a request is refused at once
 AGAIN_S = 0.05  # before the next try to reach a worker that is not there
 
 log = logging.getLogger("perennial.serve")
-_told = msgspec.msgpack.Decoder(Told)
+_told = msgspec.msgpack.Decoder(ready(Told))
 
 
 class Deadline(Unavailable):
@@ -75,7 +76,7 @@ class Line:
         self._parts: deque[Part] = deque()
         self._sent: list[Part] = []
         self._sent_at = 0.0
-        self._has_begun = False
+        self._is_there = self._has_begun = False
         self._hang_s = hang_s
         self._watch: asyncio.TimerHandle | None = None
         self._pid = 0
@@ -119,10 +120,13 @@ class Line:
                 await asyncio.sleep(AGAIN_S)
             else:
                 self._channel = channel
-                self._send()
                 return
 
     def _received(self, told: Told) -> None:
+        if not told.values and not self._is_there:
+            self._is_there = True
+            self._send()
+            return
         if not told.values:  # it begins with what was sent last
             self._pid, self._has_begun, self._sent_at = told.pid, True, time.monotonic()
             self._watch = self._loop.call_later(self._hang_s, self._on_hang)
@@ -150,7 +154,7 @@ class Line:
 
     def _lost(self) -> None:
         self._unwatch()
-        self._channel = None
+        self._channel, self._is_there = None, False
         sent, self._sent = self._sent, []
         for part in reversed(sent):
             self.waiting -= part.asked.height
@@ -172,8 +176,11 @@ class Line:
             self._idle.set()
 
     def _send(self) -> None:
-        """Send the next message, if the worker is idle and somebody waits."""
-        if self._channel is None or self._sent:
+        """Send the next message, if the worker is idle and somebody waits.
+
+        Not before it has said that it is there: the next worker would read what nobody waits for any more.
+        """
+        if self._channel is None or not self._is_there or self._sent:
             return
         batch: list[Part] = []
         rows = 0

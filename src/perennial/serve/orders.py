@@ -16,6 +16,7 @@ import msgspec
 
 from perennial.models.sandbox import Rules
 from perennial.serve.spec import EndpointSpec
+from perennial.store.decoding import ready
 
 __all__ = [
     "LENGTH",
@@ -50,9 +51,15 @@ __all__ = [
     "framed",
     "to_front",
     "to_parent",
+    "explainer_of",
 ]
 
 LENGTH = struct.Struct("<I")
+
+
+def explainer_of(package: str) -> str:
+    """The name among the models of what explains a package."""
+    return f"{package}#explain"
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,10 +266,10 @@ ToFront: TypeAlias = "Load | Listens | Forget | Routes | Break | Gathered | Tell
 ToParent: TypeAlias = "Up | Accepts | Left | Loaded | Forgot | Hangs | Explain | Large | Outcomes | Gather | Report"
 
 to_front: Any = msgspec.msgpack.Decoder(
-    Load | Listens | Forget | Routes | Break | Gathered | Tell | Drain | Retire | Inherit
+    ready(Load | Listens | Forget | Routes | Break | Gathered | Tell | Drain | Retire | Inherit)
 )
 to_parent: Any = msgspec.msgpack.Decoder(
-    Up | Accepts | Left | Loaded | Forgot | Hangs | Explain | Large | Outcomes | Gather | Report
+    ready(Up | Accepts | Left | Loaded | Forgot | Hangs | Explain | Large | Outcomes | Gather | Report)
 )
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -341,7 +348,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 class Told(msgspec.Struct, frozen=True, array_like=True):
     """What a model says of rows, one entry for each: values (None where there is an error), probabilities in the order
     of `classes`, errors (None where no row has one). Of an explainer, `values` are what `explain` gives of each row.
-    Without values: the worker `pid` begins with what was sent to it last."""
+    Without values: the worker `pid` is there, the first time; then, it begins with what was sent to it last."""
 
     values: list[Any]
     probabilities: list[Any] | None = None

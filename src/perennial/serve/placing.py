@@ -17,7 +17,7 @@ from perennial.errors import PerennialError
 from perennial.models.sandbox import Rules
 from perennial.serve.fleet import FrontProcess
 from perennial.serve.keeper import Keeper
-from perennial.serve.orders import Duty, Forget, Hangs, Listens, Load
+from perennial.serve.orders import Duty, Forget, Hangs, Listens, Load, explainer_of
 from perennial.serve.spec import Arm, key_of
 from perennial.store.objects import ObjectStore
 from perennial.types import Digest
@@ -62,7 +62,7 @@ class Placing:
         self._fronts = fronts
         self._changed = changed
         self._serving = serving
-        self._objects = objects
+        self._objects = ObjectStore(objects)
         self._rules = rules
         self._private = private
         self._explainers: dict[str, Keeper] = {}
@@ -118,13 +118,13 @@ class Placing:
         from perennial.models.package import checkout
         from perennial.serve.hosting import can_be_inline
 
-        folder = checkout(Digest(arm.package), ObjectStore(self._objects), self._serving / "cache")
+        folder = checkout(Digest(arm.package), self._objects, self._serving / "cache")
         return folder, arm.trusted and can_be_inline(folder)
 
     def _duty(self, arm: Arm, *, explains: bool = False) -> Duty:
         return Duty(
-            package=arm.package, cache=str(self._serving / "cache"), objects=str(self._objects), trusted=arm.trusted,
-            rules=self._rules, explains=explains,
+            package=arm.package, cache=str(self._serving / "cache"), objects=str(self._objects.folder),
+            trusted=arm.trusted, rules=self._rules, explains=explains,
         )  # fmt: skip
 
     def _socket(self) -> Path:
@@ -143,7 +143,7 @@ class Placing:
             elif host.keeper is not None:
                 front.send(Listens(key, host.keeper.address, host.name, str(host.folder)))
         for key, explainer in self._explainers.items():
-            front.send(Listens(f"{key}#explain", explainer.address, explainer.name))
+            front.send(Listens(explainer_of(key), explainer.address, explainer.name))
 
     # being there
 
@@ -171,7 +171,7 @@ class Placing:
 
     def replace(self, message: Hangs) -> None:
         """A worker hangs: start the next one."""
-        key = message.package.removesuffix("#explain")
+        key = message.package.removesuffix(explainer_of(""))
         if message.package != key:
             keeper = self._explainers.get(key)
         else:
@@ -188,7 +188,7 @@ class Placing:
         name = f"{host.name} (explaining)"
         keeper = Keeper(self._duty(host.arm, explains=True), name, self._socket(), self._changed)
         self._explainers[key] = keeper
-        self._tell(Listens(f"{key}#explain", keeper.address, keeper.name))
+        self._tell(Listens(explainer_of(key), keeper.address, keeper.name))
 
     # going
 
@@ -246,3 +246,4 @@ class Placing:
         for explainer in self._explainers.values():
             explainer.close()
         self._disk.shutdown()
+        self._objects.close()

@@ -10,6 +10,7 @@ model prints goes to the log.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import selectors
@@ -26,6 +27,7 @@ import msgspec
 from perennial.errors import Corrupt
 from perennial.models.sandbox import confine
 from perennial.serve.orders import LENGTH, Duty, Hello, Told, framed
+from perennial.store.decoding import ready
 from perennial.types import Digest
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ Answer = Callable[[list[list[Any]]], Told]
 
 def main(arguments: list[str]) -> None:
     told, descriptor, listening = arguments
-    duty = msgspec.json.decode(told, type=Duty)
+    duty = msgspec.json.decode(told, type=ready(Duty))
     confine(duty.rules)
     channel = socket.socket(fileno=int(descriptor))
     listener = socket.socket(fileno=int(listening))
@@ -64,12 +66,14 @@ def _serve(listener: socket.socket, answer: Answer) -> None:
     decoder = msgspec.msgpack.Decoder(list[list[Any]])
     waiting = selectors.DefaultSelector()
     waiting.register(listener, selectors.EVENT_READ)
-    begun = framed(Told([], pid=os.getpid()))
+    here = begun = framed(Told([], pid=os.getpid()))
     while True:
         for key, _ in waiting.select():
             if key.fileobj is listener:
                 asker, _ = listener.accept()
                 waiting.register(asker, selectors.EVENT_READ, asker.makefile("rb"))
+                with contextlib.suppress(OSError):  # it is gone already, which reading tells
+                    asker.sendall(here)
                 continue
             try:
                 head = key.data.read(LENGTH.size)
