@@ -22,7 +22,7 @@ COMMAND = (sys.executable, "-m", "perennial")
 ENVIRONMENT = {
     name: os.environ[name] for name in os.environ if name not in ("PERENNIAL_HOME", "PYTHONDONTWRITEBYTECODE")
 }
-PATIENCE_S = 90.0  # the machine may be busy; nothing waits longer than it needs
+PATIENCE_S = 180.0  # the machine may be busy; nothing waits longer than it needs
 ROW = {"a": 3.0, "b": 2.0}  # a row of the loop below, for which the truth is 8
 
 # A loop that needs no library of models, so that a turn of it takes a moment.

@@ -18,7 +18,7 @@ from .conftest import LOOP, Project, until
 TARGET, STEP = 0.1, 0.002
 ROUND = 100  # rows that are asked for before their labels come
 ROUNDS = 14
-PATIENCE_S = 60.0  # for the owner to take labels up and the reconciler to follow them, on a busy machine
+PATIENCE_S = 180.0  # for the owner to take labels up and the reconciler to follow them, on a busy machine
 ROWS = """    n = np.arange(4000)
     noise = np.random.default_rng(1).laplace(0.0, 1.0, len(n))
     return pl.DataFrame({"a": n % 7 * 1.0, "b": n % 5 * 1.0, "y": n % 7 * 2.0 + n % 5 + noise})

@@ -100,7 +100,7 @@ def ours() -> Iterator[Server]:
 @pytest.fixture
 def emptied(ours: Server) -> Server:
     """The same, with nothing in it."""
-    urllib.request.urlopen(urllib.request.Request(f"{ours.uri}/testing/reset", b"", method="POST"), timeout=30).close()
+    urllib.request.urlopen(urllib.request.Request(f"{ours.uri}/testing/reset", b"", method="POST"), timeout=120).close()
     return ours
 
 

@@ -48,7 +48,7 @@ def test_each_line_says_who_answered_what_and_how_long_and_holds_no_input(place:
         request.inputs.add(name="person", datatype="BYTES", shape=[1]).contents.bytes_contents.append(SECRET.encode())
         request.inputs.add(name="x", datatype="FP64", shape=[1]).contents.fp64_contents.append(1234567.5)
         for at in range(4):
-            assert infer(request.SerializeToString(), timeout=30, metadata=(("idempotency-key", f"k{at}"),))
+            assert infer(request.SerializeToString(), timeout=120, metadata=(("idempotency-key", f"k{at}"),))
     assert service.send("GET", f"/{SECRET}?{SECRET}").status == 404
     assert service.stop() == 0
     found = lines(place)

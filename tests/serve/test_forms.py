@@ -168,7 +168,7 @@ def test_requests_sent_ahead_on_one_connection_are_answered_in_their_order(servi
         head = f"POST /predict/{endpoint} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         return head.encode() + body
 
-    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as client:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=120) as client:
         client.sendall(b"".join(request("slow" if x == 3 else "wage", x) for x in range(12)))
         found: list[float] = []
         reading = client.makefile("rb")
@@ -181,7 +181,7 @@ def test_requests_sent_ahead_on_one_connection_are_answered_in_their_order(servi
 
 
 def test_a_connection_is_kept_for_as_many_requests_as_the_client_has(service: Any) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=120)
     connection.connect()
     mine = connection.sock
     for at in range(50):
@@ -201,7 +201,7 @@ def test_bodies_that_are_compressed_or_come_in_chunks(service: Any) -> None:
     bomb = gzip.compress(b" " * 50_000_000)
     assert len(bomb) < 100_000
     assert service.send("POST", "/predict/wage", bomb, Content_Encoding="gzip").status == 413
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=120)
     connection.request("POST", "/predict/wage", iter([body[:7], body[7:100], body[100:]]), encode_chunked=True,
                        headers={"Transfer-Encoding": "chunked"})  # fmt: skip
     reply = connection.getresponse()

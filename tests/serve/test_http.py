@@ -59,7 +59,7 @@ def told(request: HttpRequest) -> Reply:
 
 
 async def until(claim: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not claim():  # noqa: ASYNC110 - the server has no events for tests
             await asyncio.sleep(0.005)
 
@@ -68,7 +68,7 @@ async def all_of(reader: asyncio.StreamReader, count: int = 0) -> bytes:
     """Until the end, or so many answers."""
     back = b""
     while not count or back.count(b"HTTP/1.1 ") < count or not back.endswith(b"."):
-        piece = await asyncio.wait_for(reader.read(65536), 10)
+        piece = await asyncio.wait_for(reader.read(65536), 60)
         if not piece:
             return back
         back += piece
@@ -147,7 +147,7 @@ def test_who_sends_more_ahead_than_may_wait_is_read_on_when_the_first_are_answer
         while back.count(b"HTTP/1.1 200") < 60:
             assert len(server.late) <= 60
             server.answer_late()
-            back += await asyncio.wait_for(reader.read(65536), 10)
+            back += await asyncio.wait_for(reader.read(65536), 60)
         writer.close()
 
     served(work)

@@ -96,7 +96,7 @@ def test_over_grpc_a_request_fails_as_a_whole_whichever_front_is_in_charge_of_it
         for at in range(4):
             time.sleep(0.7)
             with pytest.raises(grpc.RpcError) as error:
-                infer(request.SerializeToString(), metadata=(("idempotency-key", f"k{at}"),), timeout=30)
+                infer(request.SerializeToString(), metadata=(("idempotency-key", f"k{at}"),), timeout=120)
             assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert [frame.source for frame, _ in place.frames()] == ["grpc"] * 4
 
@@ -163,13 +163,13 @@ def test_the_timeout_of_a_request_is_the_callers_deadline_over_http_and_grpc(pla
         request = message("ModelInferRequest")(model_name="wage")
         request.inputs.add(name="person", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"p")
         request.inputs.add(name="x", datatype="FP64", shape=[1]).contents.fp64_contents.append(1.0)
-        assert infer(request.SerializeToString(), timeout=30)
+        assert infer(request.SerializeToString(), timeout=120)
         request.parameters["timeout"].int64_param = 50_000
         with pytest.raises(grpc.RpcError) as error:
-            infer(request.SerializeToString(), timeout=30)
+            infer(request.SerializeToString(), timeout=120)
         assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         request.parameters["timeout"].string_param = "soon"
         with pytest.raises(grpc.RpcError) as error:
-            infer(request.SerializeToString(), timeout=30)
+            infer(request.SerializeToString(), timeout=120)
         assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert service.predict(row).status == 200

@@ -79,11 +79,11 @@ def test_S13_bad_requests_are_answered_with_a_4xx_that_says_what_is_wrong(place:
 
 def test_S12_a_huge_body_is_refused_without_reading_on(place: Any) -> None:
     service = place.serve()
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as client:
         client.sendall(b"POST /predict/wage HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000000\r\n\r\n{")
         told = b"".join(iter(lambda: client.recv(65536), b""))  # until the service closes the connection
     assert told.startswith(b"HTTP/1.1 413 ")
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as client:
         client.sendall(b"POST /predict/wage HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         piece = b"%x\r\n%s\r\n" % (1 << 20, b" " * (1 << 20))
         for _ in range(11):

@@ -219,7 +219,7 @@ def test_C18_the_headers(limited: Any, pieces: int) -> None:
     for size in (15 * 1024, 17 * 1024):
         filled = b"".join(b"X-%03d: %b\r\n" % (at, b"a" * 90) for at in range((size - len(first)) // 99))
         data = first + filled + b"\r\n" + body
-        with socket.create_connection(("127.0.0.1", limited.port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", limited.port), timeout=60) as client:
             for at in range(pieces):
                 client.sendall(data[at * len(data) // pieces : (at + 1) * len(data) // pieces])
                 time.sleep(0.001)
@@ -228,7 +228,7 @@ def test_C18_the_headers(limited: Any, pieces: int) -> None:
 
 
 def test_C18_one_header_that_never_ends(limited: Any) -> None:
-    with socket.create_connection(("127.0.0.1", limited.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", limited.port), timeout=60) as client:
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"a" * 60_000)
         assert client.recv(65536).split()[1] == b"431"
 

@@ -189,7 +189,7 @@ def _ask_in_background(service: Any) -> threading.Thread:
 def _refused(*arguments: str) -> tuple[int, str, float]:
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "perennial.serve", *arguments], capture_output=True, text=True, timeout=30
+        [sys.executable, "-m", "perennial.serve", *arguments], capture_output=True, text=True, timeout=120
     )
     return done.returncode, done.stderr, time.monotonic() - started
 

@@ -22,7 +22,7 @@ from perennial.supervise.tree import Child, Tree
 STEADY = "import sys; print('up', flush=True); sys.stdin.read()"
 
 
-def until(claim: Callable[[], object], within_s: float = 20.0) -> None:
+def until(claim: Callable[[], object], within_s: float = 120.0) -> None:
     ends = time.monotonic() + within_s
     while not claim():
         assert time.monotonic() < ends, "it did not become true in time"
@@ -30,7 +30,7 @@ def until(claim: Callable[[], object], within_s: float = 20.0) -> None:
 
 
 def child(name: str, code: str, ready: Callable[[int], bool] = lambda pid: True) -> Child:
-    return Child(name=name, argv=[sys.executable, "-c", code], ready=ready, ready_within_s=10.0, stop_within_s=5.0)
+    return Child(name=name, argv=[sys.executable, "-c", code], ready=ready, ready_within_s=60.0, stop_within_s=30.0)
 
 
 @contextmanager

@@ -71,11 +71,11 @@ def served(folder: WorkspaceFolder) -> Iterator[subprocess.Popen[bytes]]:
         owner.stdin.close()
 
 
-def joined(folder: WorkspaceFolder, patience_s: float = 30.0, settings: Settings | None = None) -> Workspace:
+def joined(folder: WorkspaceFolder, patience_s: float = 120.0, settings: Settings | None = None) -> Workspace:
     return connect.join(folder, patience_s=patience_s, settings=settings or Settings())
 
 
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     ends = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends, "this did not come about"

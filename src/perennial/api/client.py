@@ -20,6 +20,7 @@ from weakref import WeakSet
 from perennial.api.operations import OPERATIONS
 from perennial.api.statuses import NotLoggedIn, rebuilt
 from perennial.errors import ConfigError, Failure, Unavailable
+from perennial.store.decoding import ready
 
 __all__ = ["Address", "Connection", "HeldLease", "RemoteService", "parse_address"]
 
@@ -177,7 +178,7 @@ class RemoteService:
 
         def call(**arguments: object) -> Any:
             answer = self._connection.post(path, msgspec.json.encode(arguments))
-            return msgspec.json.decode(answer, type=response)
+            return msgspec.json.decode(answer, type=ready(response))
 
         call.__name__ = call.__qualname__ = name
         return call

@@ -18,6 +18,7 @@ import msgspec
 
 from perennial.api.operations import OPERATIONS
 from perennial.errors import Invalid
+from perennial.store.decoding import ready
 from perennial.workspace import SERVICES
 
 __all__ = ["Signature", "decode_request", "depth_exceeds", "signature_of"]
@@ -79,7 +80,7 @@ def decode_request(operation: str, body: bytes) -> dict[str, Any]:
     if depth_exceeds(body, MAX_DEPTH):
         raise Invalid(f"the JSON is nested deeper than {MAX_DEPTH} levels", where=f"request of {operation}")
     try:
-        asked = msgspec.json.decode(body or b"{}", type=request)
+        asked = msgspec.json.decode(body or b"{}", type=ready(request))
     except msgspec.ValidationError as error:
         says, _, path = str(error).partition(" - at ")
         names = ", ".join(request.__struct_fields__) or "none"

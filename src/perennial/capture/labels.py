@@ -20,6 +20,7 @@ from perennial.capture.records import labels, next_seq
 from perennial.capture.tables import text
 from perennial.errors import Invalid, NotFound
 from perennial.serve.privacy import KEY_FILE, hashed
+from perennial.store.decoding import ready
 from perennial.store.records import Records, Transaction
 
 __all__ = ["LabelIn", "LabelReport", "LabelRow", "LabelValue", "Labels", "NewLabel", "insert_labels", "unknown"]
@@ -98,10 +99,10 @@ class Labels:
             return msgspec.json.encode(report)
 
         if not key:
-            return msgspec.json.decode(self._records.write(change), type=LabelReport)
+            return msgspec.json.decode(self._records.write(change), type=ready(LabelReport))
         request = msgspec.json.encode([endpoint, given])
         told = self._records.once(f"label:{key}", "predictions.label", change, request=request)
-        return msgspec.json.decode(told, type=LabelReport)
+        return msgspec.json.decode(told, type=ready(LabelReport))
 
     def between(
         self, endpoint: str, *, after_seq: int, before: int | None, limit: int, first_id: str, last_id: str

@@ -19,6 +19,7 @@ from perennial.data.records import tags, versions
 from perennial.data.schema import Schema, Violation
 from perennial.errors import Conflict, Invalid, NotFound
 from perennial.store.actor import current_actor
+from perennial.store.decoding import ready
 from perennial.store.records import Records, Transaction
 from perennial.types import Digest
 
@@ -362,4 +363,4 @@ def _version(row: Any) -> DatasetVersion:
     for violation in decoded["violations"]:
         if (first := violation.pop("first_row", None)) is not None:  # written before violations told several rows
             violation["rows"] = [first]
-    return msgspec.convert(values | decoded, DatasetVersion)
+    return msgspec.convert(values | decoded, ready(DatasetVersion))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from perennial.store.decoding import ready
 from perennial.types import Digest
 
 __all__ = ["TableFile", "TableManifest", "files_of", "named_by"]
@@ -39,7 +40,7 @@ class TableManifest(Struct, frozen=True, kw_only=True):
 
 def files_of(manifest: bytes, get: Callable[[Digest], bytes] | None = None) -> list[Digest]:
     """The objects that a table's manifest names, for `verify`, backup and garbage collection."""
-    return [file.digest for file in msgspec.json.decode(manifest, type=TableManifest).files]
+    return [file.digest for file in msgspec.json.decode(manifest, type=ready(TableManifest)).files]
 
 
 def named_by(manifest: bytes, get: Callable[[Digest], bytes]) -> Iterable[Digest]:

@@ -24,6 +24,7 @@ from perennial.data.frames import to_arrow
 from perennial.data.manifest import TableManifest
 from perennial.data.reading import Stamp, columnar, delimited, jsonl, name_of, stamp_of
 from perennial.errors import DataError, NotFound
+from perennial.store.decoding import ready
 
 if TYPE_CHECKING:
     from perennial.data.datasets import DatasetVersion
@@ -259,7 +260,7 @@ def scan_manifest(manifest: Digest, objects: ObjectStore, says: str) -> Scan:
     """The rows of a stored table, in the order in which its files lie."""
     import msgspec
 
-    files = msgspec.json.decode(objects.get(manifest), type=TableManifest).files
+    files = msgspec.json.decode(objects.get(manifest), type=ready(TableManifest)).files
     parts = tuple(objects.open_path(file.digest) or objects.get(file.digest) for file in files)
     return Scan(format="parquet", parts=parts, says=says)
 

@@ -22,6 +22,7 @@ from perennial.data.records import schemas
 from perennial.data.schema import Schema
 from perennial.errors import Conflict, NotFound
 from perennial.store.actor import current_actor
+from perennial.store.decoding import ready
 from perennial.store.records import Records, Transaction
 
 __all__ = ["SchemaVersion", "Schemas"]
@@ -216,7 +217,7 @@ def _row(version: SchemaVersion) -> dict[str, Any]:
 
 def _schema(row: Any) -> SchemaVersion:
     values = {str(name): value for name, value in row.items()}
-    return msgspec.convert(values | {name: msgspec.json.decode(values[name]) for name in _JSON}, SchemaVersion)
+    return msgspec.convert(values | {name: msgspec.json.decode(values[name]) for name in _JSON}, ready(SchemaVersion))
 
 
 def _subject(found: SchemaVersion) -> str:

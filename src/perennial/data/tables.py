@@ -21,6 +21,7 @@ from perennial.data.column_types import column_type
 from perennial.data.digest import BLOCK_ROWS, StreamDigest, in_canonical_order, logical_digest
 from perennial.data.manifest import TableFile, TableManifest
 from perennial.errors import Conflict, Corrupt, DataError
+from perennial.store.decoding import ready
 from perennial.types import JSON, Digest, canonical_json
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class _StreamWriter:
 def read_manifest(digest: Digest, objects: ObjectStore) -> TableManifest:
     """Parse a stored manifest."""
     try:
-        return msgspec.json.decode(objects.get(digest), type=TableManifest)
+        return msgspec.json.decode(objects.get(digest), type=ready(TableManifest))
     except msgspec.MsgspecError as error:
         raise Corrupt(f"object {digest} is not the manifest of a table: {error}") from error
 

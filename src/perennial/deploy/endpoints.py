@@ -22,6 +22,7 @@ from perennial.registry.test_sets import check_budget
 from perennial.registry.trust import is_trusted
 from perennial.registry.versions import no_package, point
 from perennial.serve.spec import Arm, EndpointSpec, EndpointStatus, Spec, read_spec, read_status
+from perennial.store.decoding import ready
 from perennial.store.files import LocalFiles
 from perennial.store.objects import ObjectStore
 from perennial.store.records import Records, Transaction
@@ -475,7 +476,7 @@ def _row(rollout: Rollout) -> dict[str, Any]:
 
 def _rollout(row: sa.RowMapping) -> Rollout:
     values: dict[str, Any] = dict(row)
-    values["stages"] = msgspec.json.decode(values["stages"], type=list[StageOptions])
+    values["stages"] = msgspec.json.decode(values["stages"], type=ready(list[StageOptions]))
     values["evidence"] = msgspec.json.decode(values["evidence"])
     return Rollout(**values)
 

@@ -33,6 +33,7 @@ from perennial.models.rows import polars_type
 from perennial.models.sandbox import Rules
 from perennial.models.scanning import scan
 from perennial.models.signature import Field, Signature, Task
+from perennial.store.decoding import ready
 from perennial.store.scratch import scratch_folder, scratch_of_user
 from perennial.types import JSON, Digest
 
@@ -157,7 +158,7 @@ class _Bringing:
         data = (path / MANIFEST).read_bytes()
         manifest = read_manifest(data)
         check_format(path, manifest)
-        msgspec.json.decode(contents["signature.json"], type=Signature)
+        msgspec.json.decode(contents["signature.json"], type=ready(Signature))
         self.objects.put_many(contents.values())
         warnings = scan({name: path / name for name in contents})
         return Imported(

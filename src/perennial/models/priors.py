@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from perennial.errors import Corrupt, DataError
 from perennial.models.flavors.flavor import Answered, Label
+from perennial.store.decoding import ready
 from perennial.types import JSON
 
 if TYPE_CHECKING:
@@ -135,6 +136,6 @@ def read_priors(folder: Path) -> Priors | None:
     if not path.is_file():
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Priors)
+        return msgspec.json.decode(path.read_bytes(), type=ready(Priors))
     except msgspec.MsgspecError as error:
         raise Corrupt(f"this correction of a model is not readable: {error}", where=str(path)) from error

@@ -22,6 +22,7 @@ from perennial.models.signature import Signature
 from perennial.monitor.held_out import from_parquet
 from perennial.monitor.sample import Sample
 from perennial.registry.version import ModelVersion, package_of
+from perennial.store.decoding import ready
 from perennial.store.objects import ObjectStore
 from perennial.types import Digest
 
@@ -46,14 +47,14 @@ class Captured:
 def signature_of(version: ModelVersion, objects: ObjectStore) -> Signature:
     """What a version takes and answers, from its package; nothing of it is loaded."""
     manifest = read_manifest(objects.get(package_of(version)))
-    return msgspec.json.decode(objects.get(manifest.files["signature.json"][0]), type=Signature)
+    return msgspec.json.decode(objects.get(manifest.files["signature.json"][0]), type=ready(Signature))
 
 
 def held_out_rows(version: ModelVersion, objects: ObjectStore) -> Sample | None:
     """The rows that a version was judged on; None where none were kept."""
     if version.evaluation is None:
         return None
-    kept = msgspec.json.decode(objects.get(Digest(version.evaluation)), type=Evaluation).reference
+    kept = msgspec.json.decode(objects.get(Digest(version.evaluation)), type=ready(Evaluation)).reference
     return None if kept is None else from_parquet(objects.get(Digest(kept)))
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from perennial.errors import ConfigError, Corrupt, LoopError
 from perennial.loop.slicing import Unit
+from perennial.store.decoding import ready
 from perennial.types import Digest, canonical_json
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def load_bundle(digest: Digest, objects: ObjectStore) -> Bundle:
         Corrupt: The object is not the manifest of a bundle.
     """
     try:
-        return _bundle(digest, msgspec.json.decode(objects.get(digest), type=Manifest))
+        return _bundle(digest, msgspec.json.decode(objects.get(digest), type=ready(Manifest)))
     except msgspec.MsgspecError as error:
         raise Corrupt(f"object {digest} is not a code bundle: {error}") from error
 

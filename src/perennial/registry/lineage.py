@@ -15,6 +15,7 @@ from perennial.data.records import versions as dataset_versions
 from perennial.errors import NotFound
 from perennial.models.facts.verdict import Verdict
 from perennial.registry.records import test_set_uses, test_sets, versions
+from perennial.store.decoding import ready
 from perennial.store.events import events
 from perennial.tracking.records import inputs, run_models, runs
 
@@ -281,7 +282,7 @@ def _parents(connection: sa.Connection, row: sa.Row[Any], live: list[tuple[int, 
     copied = str(row.source or "").removeprefix("models:/").rpartition("/")
     if str(row.source or "").startswith("models:/") and copied[0] and copied[2].isdecimal():
         found.append(Parent(name=copied[0], version=int(copied[2]), how="it is a copy of it"))
-    for verdict in msgspec.json.decode(row.verdicts, type=list[Verdict]):
+    for verdict in msgspec.json.decode(row.verdicts, type=ready(list[Verdict])):
         if verdict.kind == "label_shift":
             how = "its answers, corrected for new shares of the classes"
             found.append(Parent(name=row.name, version=int(verdict.evidence["version"]), how=how))

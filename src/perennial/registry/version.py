@@ -11,6 +11,7 @@ from perennial.errors import NotFound, Refused
 from perennial.models.facts.verdict import Verdict
 from perennial.registry.records import aliases, versions
 from perennial.registry.tags import load_tags
+from perennial.store.decoding import ready
 from perennial.types import Digest
 
 __all__ = ["ModelVersion", "State", "find", "made_of", "no_package", "package_of"]
@@ -78,7 +79,7 @@ def made_of(row: sa.RowMapping, tags: dict[str, str] | None = None) -> ModelVers
     """The version of this row."""
     values: dict[str, Any] = dict(row)
     del values["removed"]
-    values["verdicts"] = msgspec.json.decode(values["verdicts"], type=list[Verdict])
+    values["verdicts"] = msgspec.json.decode(values["verdicts"], type=ready(list[Verdict]))
     return ModelVersion(**values, tags=tags or {})
 
 

@@ -37,6 +37,7 @@ from perennial.registry.versions import ModelVersion, package_of
 from perennial.renew.collecting import Collected, dataset_name
 from perennial.renew.rooms import Rooms
 from perennial.stats.label_shift import LabelShift, estimate_priors
+from perennial.store.decoding import ready
 from perennial.types import JSON, Digest
 
 __all__ = [
@@ -222,7 +223,7 @@ def recollected(rooms: Rooms, execution: Execution, wiring: Wiring, version: Mod
     """
     manifest = _manifest(rooms, package_of(version))
     known: dict[str, int] = json.loads(rooms.objects.get(manifest.files["provenance.json"][0]))["datasets"]
-    signature = msgspec.json.decode(rooms.objects.get(manifest.files["signature.json"][0]), type=Signature)
+    signature = msgspec.json.decode(rooms.objects.get(manifest.files["signature.json"][0]), type=ready(Signature))
     collected = Collected(values={}, versions={})
     for name in wiring.collects:
         dataset = dataset_name(execution.declaration.name, name)
@@ -249,7 +250,7 @@ def _priors(rooms: Rooms, package: Digest) -> Priors | None:
     manifest = _manifest(rooms, package)
     if PRIOR not in manifest.files:
         return None
-    return msgspec.json.decode(rooms.objects.get(manifest.files[PRIOR][0]), type=Priors)
+    return msgspec.json.decode(rooms.objects.get(manifest.files[PRIOR][0]), type=ready(Priors))
 
 
 def _manifest(rooms: Rooms, package: Digest) -> PackageManifest:

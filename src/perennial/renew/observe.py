@@ -33,6 +33,7 @@ from perennial.renew.policy import Correctable, Harm
 from perennial.renew.rooms import Rooms
 from perennial.renew.watching import Watcher
 from perennial.serve.frames import first_id, moment_of
+from perennial.store.decoding import ready
 from perennial.types import Micros
 
 __all__ = ["Observer", "losses_of", "missed_by"]
@@ -95,12 +96,12 @@ class Observer:
     @cached_property
     def signature(self) -> Signature:
         """What the live version takes and answers."""
-        return msgspec.json.decode(self._file("signature.json"), type=Signature)
+        return msgspec.json.decode(self._file("signature.json"), type=ready(Signature))
 
     @cached_property
     def reference(self) -> Reference:
         """What inputs, predictions and losses looked like when the live version was made."""
-        return msgspec.json.decode(self._file("reference.json"), type=Reference)
+        return msgspec.json.decode(self._file("reference.json"), type=ready(Reference))
 
     @cached_property
     def losses(self) -> LossReference | None:

@@ -20,6 +20,7 @@ from perennial.pipeline.bundle import Bundle
 from perennial.pipeline.execute import Cached, StepOutcome
 from perennial.pipeline.values import Value
 from perennial.renew.rooms import Rooms
+from perennial.store.decoding import ready
 from perennial.tracking.about import PROCESS_TAG
 from perennial.tracking.environment import environment_text
 from perennial.tracking.git import git_state
@@ -136,7 +137,7 @@ class Recorder:
         found = self._rooms.runs.cached_step(fingerprint=fingerprint)
         if found is None or found.output is None:
             return None
-        return Cached(msgspec.convert(found.output, Value), found.cached_from or "")
+        return Cached(msgspec.convert(found.output, ready(Value)), found.cached_from or "")
 
     def step_started(self, name: str) -> None:
         self._say(f"{name}, on all rows ..." if name in self._names else f"{name} ...")

@@ -27,6 +27,7 @@ from perennial.monitor.watching.usual import Usual, calendar_of, same_time_of_we
 from perennial.monitor.watching.watched import Watched
 from perennial.monitor.windows import Window
 from perennial.renew.rooms import Rooms
+from perennial.store.decoding import ready
 from perennial.types import Digest
 
 __all__ = ["Memory", "estimated", "estimator_of", "record_of"]
@@ -105,7 +106,7 @@ class Memory:
     def estimated(self, start: int) -> list[Estimated]:
         """What was estimated of the window that began then."""
         told = next((one.estimates for one in self._windows if one.start == start), [])
-        return [msgspec.convert(one, Estimated) for one in told]
+        return [msgspec.convert(one, ready(Estimated)) for one in told]
 
     @property
     def record(self) -> TrackRecord:
@@ -134,7 +135,7 @@ def alarms_of(found: Iterable[NewFinding]) -> list[str]:
 
 def record_of(windows: Iterable[NewWindow]) -> TrackRecord:
     """The track record of estimators that windows hold."""
-    return TrackRecord().add(msgspec.convert(entry, Entry) for one in windows for entry in one.entries)
+    return TrackRecord().add(msgspec.convert(entry, ready(Entry)) for one in windows for entry in one.entries)
 
 
 def estimator_of(watched: Watched, record: TrackRecord) -> Estimator | None:

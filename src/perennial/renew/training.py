@@ -31,6 +31,7 @@ from perennial.renew.correcting import Correction, corrected_of, provenance_of, 
 from perennial.renew.recording import PLAN_TAG, Recorder
 from perennial.renew.retraining import Job
 from perennial.renew.rooms import Rooms
+from perennial.store.decoding import ready
 from perennial.types import JSON, Digest, canonical_json
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def run_job(rooms: Rooms, job: Job, say: Say) -> dict[str, Any]:
     loop = rooms.renew.loop(name=job.loop)
     decision = next((one for one in rooms.renew.decisions(endpoint=job.loop) if one.job == job.id), None)
     if decision is not None and decision.verdict == "correct":
-        correction = msgspec.convert(decision.evidence["correction"], Correction)
+        correction = msgspec.convert(decision.evidence["correction"], ready(Correction))
         return _corrected(rooms, job, Path(loop.project), correction, say)
     bundle = load_bundle(Digest(loop.bundle), rooms.objects)
     rooms.objects.pin([bundle.digest, *bundle.files.values()])  # the run names them only when it begins

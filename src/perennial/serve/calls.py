@@ -21,6 +21,7 @@ from perennial.serve.journal import share_of
 from perennial.serve.protocols.models import ServerState
 from perennial.serve.protocols.protocol import HttpRequest, Reply
 from perennial.serve.watching import Seen
+from perennial.store.decoding import ready
 
 if TYPE_CHECKING:
     from perennial.serve.front import Front
@@ -143,7 +144,7 @@ def _answer(route: Route, rows: list[dict[str, Any]]) -> Answer:
     """What our own form told, as the answer that it was made of."""
     tables = [list(row["probabilities"].values()) if "probabilities" in row else None for row in rows]
     errors = [row.get("error") for row in rows]
-    flags = [msgspec.convert(row.get("flags", []), list[Flag]) for row in rows]
+    flags = [msgspec.convert(row.get("flags", []), ready(list[Flag])) for row in rows]
     return Answer(
         id=rows[0]["id"], endpoint=route.name, at=moment_of(rows[0]["id"]),
         versions=[row["version"] for row in rows], arms=[row["arm"] for row in rows],

@@ -17,6 +17,7 @@ from perennial.errors import Invalid
 from perennial.serve.frames import Fed
 from perennial.serve.privacy import Privacy
 from perennial.serve.route import Route
+from perennial.store.decoding import ready
 
 __all__ = ["feedback_of"]
 
@@ -36,8 +37,8 @@ class _Labels(msgspec.Struct, forbid_unknown_fields=True):
     labels: Annotated[list[_Label], Meta(min_length=1, max_length=MAX_LABELS)]
 
 
-_many = msgspec.json.Decoder(_Labels)
-_one = msgspec.json.Decoder(_Label)
+_many = msgspec.json.Decoder(ready(_Labels))
+_one = msgspec.json.Decoder(ready(_Label))
 
 
 def feedback_of(body: bytes, route: Route, *, key: str) -> list[Fed]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from perennial.models.flavors.flavor import Label
+from perennial.store.decoding import ready
 
 __all__ = ["ANSWERS", "ANSWER_LASTS_US", "PersonsAnswer", "answer_path", "read_answer"]
 
@@ -31,7 +32,7 @@ class PersonsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     comment: str = ""
 
 
-_decode = msgspec.json.Decoder(PersonsAnswer).decode
+_decode = msgspec.json.Decoder(ready(PersonsAnswer)).decode
 
 
 def answer_path(serving: Path, prediction_id: str) -> Path | None:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from perennial.serve.answer import Flag
+from perennial.store.decoding import ready
 
 __all__ = [
     "Answered",
@@ -221,13 +222,13 @@ class _ShadowedHead(msgspec.Struct, frozen=True, array_like=True, tag="s"):
 
 Head: TypeAlias = "_AnsweredHead | _ShadowedHead | Layout | Predicted | OldShadowed | None"
 
-_heads: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(_AnsweredHead | _ShadowedHead | Layout)
+_heads: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ready(_AnsweredHead | _ShadowedHead | Layout))
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
-    Opened | Layout | Answered | Shadowed | Fed | Issued | Closed
+    ready(Opened | Layout | Answered | Shadowed | Fed | Issued | Closed)
 )
-_old: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Predicted | OldShadowed)
+_old: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ready(Predicted | OldShadowed))
 
 
 def encode(frame: Frame) -> bytes:

@@ -18,6 +18,7 @@ import msgspec
 
 from perennial.serve.journal import Debt
 from perennial.serve.segments import Place
+from perennial.store.decoding import ready
 from perennial.store.files import LocalFiles
 
 __all__ = ["Giving", "Inherited", "Taking", "heir_of", "read_inherited", "write_inherited"]
@@ -33,7 +34,7 @@ class Inherited(msgspec.Struct, frozen=True, array_like=True):
     debts: list[tuple[str, int, str, str, int, int]] = []  # path, start, id, endpoint, version, at
 
 
-_decode = msgspec.msgpack.Decoder(Inherited).decode
+_decode = msgspec.msgpack.Decoder(ready(Inherited)).decode
 
 
 def write_inherited(path: Path, *, keys: dict[Key, tuple[str, Place]], debts: list[Debt]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from perennial.models.package import Settings, compilation_in
+from perennial.store.decoding import ready
 
 __all__ = ["can_be_inline"]
 
@@ -17,5 +18,5 @@ def can_be_inline(folder: Path) -> bool:
     compiled = compilation_in(folder)
     if compiled is None or compiled.form is None or compiled.main is None:
         return False
-    code = msgspec.json.decode((folder / "model.json").read_bytes(), type=Settings).code
+    code = msgspec.json.decode((folder / "model.json").read_bytes(), type=ready(Settings)).code
     return code is None or code.features is None

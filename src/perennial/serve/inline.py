@@ -24,6 +24,7 @@ from perennial.serve.intake import Intake
 from perennial.serve.line import Deadline
 from perennial.serve.orders import Told
 from perennial.serve.parts import Part
+from perennial.store.decoding import ready
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,7 +94,7 @@ class InlineModel:
         files = verify(folder)
         if COMPILED not in files:
             raise Corrupt("there is no compiled model in it", where=str(folder / MANIFEST))
-        signature = msgspec.json.decode(files["signature.json"], type=Signature)
+        signature = msgspec.json.decode(files["signature.json"], type=ready(Signature))
         self.package = package
         self.signature = signature
         self.scorer: CompiledScorer = load_compiled(folder, signature, trusted=True)

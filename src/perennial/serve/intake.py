@@ -20,6 +20,7 @@ from perennial.errors import Invalid
 from perennial.models.signature import Field, Signature
 from perennial.serve.asked import Asked, Values
 from perennial.serve.protocols.json_values import strictly
+from perennial.store.decoding import ready
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,10 +89,10 @@ class Intake:
             one.append((attribute, kind) if field.required else (attribute, kind, None))
             many.append((attribute, column) if field.required else (attribute, column | None, None))
         options: dict[str, Any] = {"forbid_unknown_fields": True, "kw_only": True}
-        self._record: Any = msgspec.defstruct("Record", one, rename=attributes, gc=False, **options)
+        self._record: Any = ready(msgspec.defstruct("Record", one, rename=attributes, gc=False, **options))
         self._records: Any = Annotated[list[self._record], rows]
         # The same as a list of values, which is checked as a whole where all columns are numbers.
-        self._row: Any = msgspec.defstruct("Row", one, array_like=True, gc=False, kw_only=True)
+        self._row: Any = ready(msgspec.defstruct("Row", one, array_like=True, gc=False, kw_only=True))
         self._is_numbers = all(field.type == "float64" and field.shape is None for field in fields)
         self._columns: Any = msgspec.defstruct("Columns", many, rename=attributes, **options)
         sent: Any = self._records
@@ -104,7 +105,7 @@ class Intake:
         body = msgspec.defstruct(
             "Body", [("records", sent | None, None), ("columns", self._columns | None, None)], **options
         )
-        self._decode: Any = msgspec.json.Decoder(body).decode
+        self._decode: Any = msgspec.json.Decoder(ready(body)).decode
 
     # JSON text
 

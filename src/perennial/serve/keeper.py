@@ -22,6 +22,7 @@ import msgspec
 
 from perennial.models.sandbox import environment
 from perennial.serve.orders import Channel, Duty, Hello
+from perennial.store.decoding import ready
 from perennial.store.files import LocalFiles
 
 __all__ = ["Keeper"]
@@ -34,7 +35,7 @@ CRASHES = 3  # within CRASH_WINDOW_S: others take over where there are others
 CRASH_WINDOW_S = 300.0
 
 log = logging.getLogger("perennial.serve")
-_hello = msgspec.msgpack.Decoder(Hello)
+_hello = msgspec.msgpack.Decoder(ready(Hello))
 
 
 class Keeper:

@@ -47,6 +47,7 @@ from perennial.serve.placing import Placing
 from perennial.serve.rolling import Rolling
 from perennial.serve.spec import EndpointSpec, EndpointStatus, ServingStatus, Spec, key_of, read_spec
 from perennial.serve.summing import Sums
+from perennial.store.decoding import ready
 from perennial.store.files import Files
 
 __all__ = ["Parent"]
@@ -142,7 +143,7 @@ class Parent:
         try:
             spec = read_spec(self._serving / "spec.json")
             for endpoint in spec.endpoints:
-                msgspec.convert(endpoint.signature, Signature)
+                msgspec.convert(endpoint.signature, ready(Signature))
                 FailSafe.read(endpoint.failsafe)
         except (Invalid, msgspec.ValidationError, OSError) as error:
             if self._spec_problem is None:

@@ -17,6 +17,7 @@ from perennial.serve.line import QUEUE_ROWS, Line
 from perennial.serve.privacy import Privacy
 from perennial.serve.routing import goes_to_canary
 from perennial.serve.spec import EndpointSpec, key_of
+from perennial.store.decoding import ready
 
 __all__ = ["Gate", "Link", "Model", "Route", "Tally", "intake_of"]
 
@@ -140,7 +141,7 @@ class Route:
         if not failsafe.guards and failsafe.interval is None and not failsafe.fallbacks:
             return
         # As it was declared: that of the intake lets pass what the guards themselves deal with.
-        signature = msgspec.convert(self.spec.signature, Signature)
+        signature = msgspec.convert(self.spec.signature, ready(Signature))
         for name in ("live", "canary", "fallback", "spare"):
             model = self.models.get(name)
             if model is not None:

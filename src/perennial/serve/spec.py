@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 
 from perennial.errors import Invalid
+from perennial.store.decoding import ready
 
 __all__ = ["Arm", "EndpointSpec", "EndpointStatus", "ServingStatus", "Spec", "key_of", "read_spec", "read_status"]
 
@@ -110,8 +111,8 @@ class ServingStatus(msgspec.Struct, frozen=True, kw_only=True):
     grpc: str = ""
 
 
-_spec = msgspec.json.Decoder(Spec)
-_status = msgspec.json.Decoder(ServingStatus)
+_spec = msgspec.json.Decoder(ready(Spec))
+_status = msgspec.json.Decoder(ready(ServingStatus))
 
 
 def read_spec(path: Path) -> Spec:

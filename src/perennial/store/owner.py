@@ -18,6 +18,7 @@ import msgspec
 
 from perennial import __version__
 from perennial.errors import Conflict, StoreError, Unavailable
+from perennial.store.decoding import ready
 from perennial.store.failpoints import failpoint
 from perennial.store.files import AppendFile, Files, LocalFiles, store_error
 from perennial.types import Micros
@@ -158,7 +159,7 @@ def find_owner(folder: Path) -> OwnerInfo | None:
 
 def _read(path: Path) -> OwnerInfo | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=OwnerInfo)
+        return msgspec.json.decode(path.read_bytes(), type=ready(OwnerInfo))
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
 

@@ -11,6 +11,7 @@ import msgspec
 
 from perennial.errors import ConfigError, Corrupt, NotFound
 from perennial.ids import Ids, RandomIds
+from perennial.store.decoding import ready
 from perennial.store.files import Files, LocalFiles
 from perennial.types import Micros
 
@@ -139,7 +140,7 @@ def open_folder(root: Path) -> WorkspaceFolder:
                 where=str(path),
                 remedy="install a newer perennial; nothing was touched",
             )
-        description = msgspec.convert(told, _Description)
+        description = msgspec.convert(told, ready(_Description))
     except (FileNotFoundError, NotADirectoryError):
         remedy = "perennial run or perennial up makes one, in the folder of a project"
         raise NotFound("there is no workspace here", where=str(root), remedy=remedy) from None

@@ -15,6 +15,7 @@ from types import TracebackType
 import msgspec
 
 from perennial.errors import Conflict
+from perennial.store.decoding import ready
 from perennial.store.files import AppendFile, LocalFiles
 
 __all__ = ["Up", "UpLock", "read_up", "tree_is_up"]
@@ -115,6 +116,6 @@ def _lock_within(descriptor: int, seconds: float) -> bool:
 
 def _read(folder: Path) -> Up | None:
     try:
-        return msgspec.json.decode((folder / "up.json").read_bytes(), type=Up)
+        return msgspec.json.decode((folder / "up.json").read_bytes(), type=ready(Up))
     except (FileNotFoundError, msgspec.MsgspecError):
         return None

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from perennial.store.decoding import ready
 from perennial.tracking.run import RunStatus
 
 __all__ = ["Ended", "File", "Message", "Params", "Points", "Started", "Tags", "decode", "encode", "encode_points"]
@@ -57,7 +58,7 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag="finish"):
 Message = Points | Params | Tags | File | Started | Ended
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(ready(Message))
 
 
 def encode(message: Message) -> bytes:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 import sqlalchemy as sa
 
+from perennial.store.decoding import ready
 from perennial.store.records import digest_column, metadata
 from perennial.types import Digest
 
@@ -52,7 +53,7 @@ class _Bundle(msgspec.Struct):
 
 def bundle_files(bundle: bytes, _get: Callable[[Digest], bytes]) -> Iterable[Digest]:
     """The files that a bundle of code names."""
-    return [Digest(digest) for digest in msgspec.json.decode(bundle, type=_Bundle).files.values()]
+    return [Digest(digest) for digest in msgspec.json.decode(bundle, type=ready(_Bundle)).files.values()]
 
 
 # Empty `artifact_location`: below the experiment's own number in the artifacts of this workspace.

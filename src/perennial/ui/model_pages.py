@@ -18,6 +18,7 @@ from perennial.api.server import Door
 from perennial.errors import Invalid, NotFound
 from perennial.registry.card.facts import Card
 from perennial.registry.card.html import html, policy
+from perennial.store.decoding import ready
 from perennial.ui.making import Asking, door, here, page
 
 __all__ = ["doors"]
@@ -86,7 +87,7 @@ class _Pages:
         return RedirectResponse(here(request), 303)
 
     def card(self, request: Request, caller: Caller, form: Mapping[str, str]) -> Response:
-        card = msgspec.convert(self._ask(caller, "cards.get", **_asked(request)), Card)
+        card = msgspec.convert(self._ask(caller, "cards.get", **_asked(request)), ready(Card))
         sealed = {"content-security-policy": f"{policy()}; frame-ancestors 'none'"}
         return Response(html(card), headers=sealed, media_type="text/html")
 

@@ -55,7 +55,7 @@ def scratch(served: Served) -> list[Path]:
 
 
 def eventually(is_so: Callable[[], bool]) -> bool:
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 120
     while not is_so():
         if time.monotonic() > ends:
             return False

@@ -88,7 +88,7 @@ def ask(
                     f"/{SERVICE}/{call}", lambda sent: sent if isinstance(sent, bytes) else sent.SerializeToString(),
                     (response or message(f"{call}Response")).FromString,
                 )  # fmt: skip
-                return await made(request, timeout=10, **options)
+                return await made(request, timeout=60, **options)
         finally:
             await server.stop(0)
 
@@ -298,7 +298,7 @@ def test_two_servers_share_a_port() -> None:
                 options = (("grpc.use_local_subchannel_pool", 1),)
                 async with aio.insecure_channel(address, options=options) as channel:
                     call: Callable[..., Awaitable[bytes]] = channel.unary_unary(f"/{SERVICE}/ServerLive")
-                    answered += await call(b"", timeout=10) == b"\x08\x01"
+                    answered += await call(b"", timeout=60) == b"\x08\x01"
             for server in servers:
                 await server.stop(0)
             return answered
@@ -326,7 +326,7 @@ def test_a_client_that_waits_no_longer_ends_its_call() -> None:
             try:
                 await call(infer("two").SerializeToString(), timeout=0.2)
             except aio.AioRpcError as error:
-                await asyncio.wait_for(cancelled.wait(), 10)
+                await asyncio.wait_for(cancelled.wait(), 60)
                 await server.stop(0)
                 return error.code()
         raise AssertionError
@@ -383,7 +383,7 @@ def test_with_a_certificate_it_answers_who_trusts_it_and_nobody_else() -> None:
         )
         async with channel:
             call = channel.unary_unary(f"/{SERVICE}/ServerLive", None, message("ServerLiveResponse").FromString)
-            return await call(b"", timeout=10)
+            return await call(b"", timeout=60)
 
     async def run() -> None:
         tls = ssl_server_credentials([(secret, public)])

@@ -19,6 +19,7 @@ from perennial.api.auth import Caller
 from perennial.api.operations import Permission
 from perennial.api.signatures import depth_exceeds
 from perennial.errors import Invalid
+from perennial.store.decoding import ready
 from perennial.tracking.names import is_unicode
 from perennial.workspace import Services
 
@@ -80,7 +81,7 @@ def decode(request: type[msgspec.Struct], given: Mapping[str, Any]) -> Any:
                 "See the API docs for more information about request parameters.",
             )
     try:
-        return msgspec.convert(named, request, strict=False)
+        return msgspec.convert(named, ready(request), strict=False)
     except msgspec.ValidationError as error:
         says, _, path = str(error).partition(" - at ")
         where = path.strip("`").removeprefix("$.") or "the request"

@@ -11,6 +11,7 @@ from perennial.api.auth import Caller
 from perennial.api.mlflow.endpoint import PREFIX_3, Endpoint, milliseconds
 from perennial.api.mlflow.experiments import experiment_number
 from perennial.errors import Invalid
+from perennial.store.decoding import ready
 from perennial.tracking.evaluation_datasets import EvaluationDataset
 from perennial.tracking.evaluation_record import EvaluationRecord, GivenRecord
 from perennial.workspace import Services
@@ -130,7 +131,7 @@ def _records_of(text: str) -> list[GivenRecord]:
         if isinstance(source, dict) and isinstance(source.get("source_type"), str):
             source["source_type"] = source["source_type"].upper()
     try:
-        return msgspec.convert(given, list[GivenRecord])
+        return msgspec.convert(given, ready(list[GivenRecord]))
     except msgspec.ValidationError as error:
         says, _, path = str(error).partition(" - at ")
         where = "records" + path.strip("`").removeprefix("$")

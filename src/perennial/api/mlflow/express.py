@@ -22,6 +22,7 @@ from perennial.api.mlflow.receiving import heard
 from perennial.api.mlflow.runs import Batch, Metric, batch_parts, point_of
 from perennial.api.server import Door, read_body
 from perennial.errors import PerennialError, TooLarge
+from perennial.store.decoding import ready
 from perennial.store.records import Records
 from perennial.tracking.metric_log import Entry, MetricLog
 from perennial.tracking.names import checked_key
@@ -45,8 +46,8 @@ class _Batch(Batch, frozen=True, kw_only=True, forbid_unknown_fields=True):
     metrics: Sequence[_Point] = ()
 
 
-_METRIC: msgspec.json.Decoder[_Metric] = msgspec.json.Decoder(_Metric)
-_BATCH: msgspec.json.Decoder[_Batch] = msgspec.json.Decoder(_Batch)
+_METRIC: msgspec.json.Decoder[_Metric] = msgspec.json.Decoder(ready(_Metric))
+_BATCH: msgspec.json.Decoder[_Batch] = msgspec.json.Decoder(ready(_Batch))
 
 
 class _Own(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,7 +55,7 @@ class _Own(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     metrics: list[MetricPoint]
 
 
-_OWN: msgspec.json.Decoder[_Own] = msgspec.json.Decoder(_Own)
+_OWN: msgspec.json.Decoder[_Own] = msgspec.json.Decoder(ready(_Own))
 
 Decode = Callable[[bytes], Entry | None]
 

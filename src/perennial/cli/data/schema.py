@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from perennial.cli.data.named import TABLE, TABLE_HELP, Named
 from perennial.cli.output import common, emit, moment, progress, say, table
 from perennial.errors import Invalid, NotFound
+from perennial.store.decoding import ready
 
 if TYPE_CHECKING:
     from perennial.api.connect import Calls
@@ -283,7 +284,7 @@ def _schema_version(told: dict[str, Any]) -> SchemaVersion:
 
     from perennial.data.schemas import SchemaVersion
 
-    return msgspec.convert(told, SchemaVersion)
+    return msgspec.convert(told, ready(SchemaVersion))
 
 
 def _plain(value: SchemaVersion | list[SchemaChange] | None) -> Any:

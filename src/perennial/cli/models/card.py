@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from perennial.cli.names import model_or_alias
 from perennial.cli.output import emit, here, write
+from perennial.store.decoding import ready
 
 if TYPE_CHECKING:
     from perennial.registry.card.facts import Card
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
     with calls(options.home) as owner:
         found = owner.call("cards.get", **model_or_alias(options.model))
-    card = msgspec.convert(found, Card)
+    card = msgspec.convert(found, ready(Card))
     if options.output is not None:
         form = options.format or _by_ending(options.output)
         write(options.output, _written(card, form))

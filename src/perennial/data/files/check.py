@@ -12,6 +12,7 @@ from perennial.data.files.tree import entries_of, read_tree
 from perennial.data.files.walk import shown
 from perennial.data.manifest import TableManifest
 from perennial.errors import PerennialError
+from perennial.store.decoding import ready
 from perennial.store.hashing import new_hasher
 from perennial.types import Digest
 
@@ -60,7 +61,7 @@ def objects_in(manifest: Digest, objects: ObjectStore) -> Iterator[tuple[str, Di
     """
     data = objects.get(manifest)
     if data.startswith(b"{"):
-        for index, file in enumerate(msgspec.json.decode(data, type=TableManifest).files):
+        for index, file in enumerate(msgspec.json.decode(data, type=ready(TableManifest)).files):
             yield f"part {index}", file.digest, objects.size(file.digest) if objects.has(file.digest) else 0
         return
     tree = read_tree(data)

@@ -28,6 +28,7 @@ from perennial.data.files.walk import Seen, shown
 from perennial.data.manifest import TableManifest
 from perennial.errors import Conflict, DataError, Invalid
 from perennial.store import outside
+from perennial.store.decoding import ready
 from perennial.store.failpoints import failpoint, register
 from perennial.store.files import LocalFiles, store_error
 from perennial.store.packed import Copy
@@ -315,7 +316,7 @@ def _wanted(version: DatasetVersion, objects: ObjectStore) -> tuple[list[Entry],
     if version.kind == "files":
         tree = read_tree(manifest)
         return list(entries_of(tree, objects.get)), tree.is_file
-    files = msgspec.json.decode(manifest, type=TableManifest).files
+    files = msgspec.json.decode(manifest, type=ready(TableManifest)).files
     return [
         Entry(b"part-%05d.parquet" % index, FILE, objects.size(file.digest), bytes.fromhex(file.digest))
         for index, file in enumerate(files)

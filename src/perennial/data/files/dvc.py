@@ -25,6 +25,7 @@ from perennial.data.files.kinds import EXECUTABLE, FILE
 from perennial.data.files.tables import scan_entries
 from perennial.data.files.tree import Entry, write_tree
 from perennial.errors import Corrupt, DataError, NotFound, PerennialError
+from perennial.store.decoding import ready
 
 if TYPE_CHECKING:
     from perennial.data.catalog import Catalog
@@ -211,7 +212,7 @@ def _scalar(text: str) -> str:
 
 def _inside(path: Path) -> list[_Inside]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[_Inside])
+        return msgspec.json.decode(path.read_bytes(), type=ready(list[_Inside]))
     except (msgspec.MsgspecError, OSError) as error:
         raise Corrupt(f"DVC's list of a folder cannot be read: {error}", where=str(path)) from error
 

@@ -20,6 +20,7 @@ from msgspec import Struct
 from perennial.clock import SystemClock
 from perennial.data.files.walk import Seen
 from perennial.errors import Corrupt
+from perennial.store.decoding import ready
 
 __all__ = ["Place", "all_places", "forget_place", "now_ns", "read_place", "write_place"]
 
@@ -44,7 +45,7 @@ class Place(Struct, array_like=True, kw_only=True):
         return Path(os.fsdecode(self.path))
 
 
-_decode = msgspec.msgpack.Decoder(Place).decode
+_decode = msgspec.msgpack.Decoder(ready(Place)).decode
 
 
 def now_ns() -> int:

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from perennial.data.files.kinds import EXECUTABLE, FILE, FOLDER
 from perennial.errors import Corrupt
+from perennial.store.decoding import ready
 from perennial.store.hashing import digest_of
 from perennial.types import Digest
 
@@ -91,8 +92,8 @@ class Change:
 
 
 FORMAT = "perennial tree 1"
-_pages = msgspec.msgpack.Decoder(list[Entry])
-_tree = msgspec.msgpack.Decoder(Tree)
+_pages = msgspec.msgpack.Decoder(ready(list[Entry]))
+_tree = msgspec.msgpack.Decoder(ready(Tree))
 _encode = msgspec.msgpack.Encoder().encode
 
 

@@ -19,6 +19,7 @@ from perennial.data.forms.patterns import whole
 from perennial.data.forms.sound import check_sound
 from perennial.data.schema import Column, Schema
 from perennial.errors import Invalid
+from perennial.store.decoding import ready
 
 __all__ = ["from_json_schema", "to_json_schema"]
 
@@ -86,7 +87,7 @@ def from_json_schema(document: Mapping[str, Any]) -> Imported:
         known |= {"additionalProperties"}
     lost += [f"{key} of the object" for key in root if key not in known]
     try:
-        schema = msgspec.convert({**ours, "columns": []}, Schema)
+        schema = msgspec.convert({**ours, "columns": []}, ready(Schema))
     except (msgspec.ValidationError, TypeError) as error:
         raise Invalid(f"{OURS}: {error}", remedy=f"remove {OURS}, or write it as it was exported") from None
     schema = replace(schema, columns=columns)
@@ -130,7 +131,7 @@ def _column(name: str, found: Json, required: bool, lost: list[str]) -> Column |
     known: Column | None = None
     if ours is not None:
         try:
-            known = msgspec.convert({**ours, "name": name}, Column)
+            known = msgspec.convert({**ours, "name": name}, ready(Column))
         except (msgspec.ValidationError, TypeError) as error:
             raise Invalid(f"{OURS} of property {name!r}: {error}", remedy=f"remove it from {name!r}") from None
         if _property(known) == {key: value for key, value in found.items() if key not in _SAY_NOTHING}:

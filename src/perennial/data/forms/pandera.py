@@ -22,6 +22,7 @@ from perennial.data.forms.patterns import whole
 from perennial.data.forms.sound import check_sound
 from perennial.data.schema import Column, Schema, Severity
 from perennial.errors import ConfigError, Invalid
+from perennial.store.decoding import ready
 
 __all__ = ["from_pandera", "from_yaml", "to_pandera", "to_yaml"]
 
@@ -89,7 +90,7 @@ def from_pandera(schema: Any) -> Imported:
     lost: list[str] = []
     columns = [column for found in made.columns.values() if (column := _from_column(found, lost)) is not None]
     ours: dict[str, Any] = (made.metadata or {}).get(OURS, {})
-    result = msgspec.convert({**ours, "columns": []}, Schema)
+    result = msgspec.convert({**ours, "columns": []}, ready(Schema))
     unique = [made.unique] if isinstance(made.unique, str) else list(cast("Sequence[str]", made.unique or []))
     result = replace(result, columns=columns, keys=[unique, *result.keys[1:]] if unique else result.keys[1:])
     if made.drop_invalid_rows:
@@ -242,7 +243,7 @@ def _from_column(found: Any, lost: list[str]) -> Column | None:
         lost.append(f"column {name!r}: {says}")
 
     ours = (found.metadata or {}).get(OURS)
-    known = msgspec.convert({**ours, "name": name}, Column) if ours else None
+    known = msgspec.convert({**ours, "name": name}, ready(Column)) if ours else None
     if known is not None and _is_untouched(found, known):
         return known
     word = "" if found.dtype is None else str(found.dtype).lower()

@@ -21,6 +21,7 @@ import msgspec
 from perennial.data.forms.sound import did_you_mean, faults
 from perennial.data.schema import Check, Column, Dependency, Order, Schema
 from perennial.errors import Invalid
+from perennial.store.decoding import ready
 
 __all__ = ["from_toml", "to_toml"]
 
@@ -167,7 +168,7 @@ def _schema(text: str, parsed: dict[str, Any]) -> Schema:
     _each(text, ("checks",), parsed.get("checks", []), Check.__struct_fields__)
     whole = {key: parsed[key] for key in (*_SETTINGS, "checks") if key in parsed}
     try:
-        return msgspec.convert(whole | relations | {"columns": said}, Schema)
+        return msgspec.convert(whole | relations | {"columns": said}, ready(Schema))
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `$")
         path = _path(place.rstrip("`"), list(columns))

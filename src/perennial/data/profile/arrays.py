@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.errors import DataError
+from perennial.store.decoding import ready
 
 __all__ = ["Floats", "Hashes", "Ints", "Octets", "decode", "encode"]
 
@@ -34,7 +35,7 @@ def decode(data: bytes, kind: type[Record]) -> Record:
         DataError: These bytes are no such record.
     """
     try:
-        return msgspec.json.decode(data, type=kind, dec_hook=_decoded)
+        return msgspec.json.decode(data, type=ready(kind), dec_hook=_decoded)
     except (msgspec.DecodeError, ValueError, zlib.error) as error:
         raise DataError(f"this is no stored {kind.__name__.lower()}: {error}", remedy="make it again") from error
 

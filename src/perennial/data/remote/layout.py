@@ -17,6 +17,7 @@ from msgspec import Struct
 from perennial.data.datasets import DatasetVersion
 from perennial.data.schema import Schema
 from perennial.errors import ConfigError, Corrupt
+from perennial.store.decoding import ready
 from perennial.store.hashing import digest_of
 
 __all__ = [
@@ -175,10 +176,10 @@ def opened(data: bytes, kind: type[T], where: str) -> T:
                 where=where,
                 remedy="install a newer perennial; nothing was touched",
             )
-        found = msgspec.json.decode(data, type=_Sealed)
+        found = msgspec.json.decode(data, type=ready(_Sealed))
         if digest_of(bytes(found.body)) != found.digest:
             raise Corrupt("a record on the remote is damaged: it is not what was written", where=where, remedy=_MEND)
-        return msgspec.json.decode(found.body, type=kind)
+        return msgspec.json.decode(found.body, type=ready(kind))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Corrupt(f"a record on the remote cannot be read: {error}", where=where, remedy=_MEND) from error
 

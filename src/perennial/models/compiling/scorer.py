@@ -18,6 +18,7 @@ from perennial.models.compiling.safety import check_onnx
 from perennial.models.flavors.flavor import Answered, Label
 from perennial.models.priors import Priors, read_priors
 from perennial.models.signature import Signature
+from perennial.store.decoding import ready
 from perennial.types import JSON
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def load_compiled(folder: Path, signature: Signature, *, trusted: bool = False) 
         Corrupt: It is no such form, or its graph refers to other files or foreign operators.
     """
     try:
-        plan = msgspec.json.decode((folder / PLAN).read_bytes(), type=Plan)
+        plan = msgspec.json.decode((folder / PLAN).read_bytes(), type=ready(Plan))
     except msgspec.MsgspecError as error:
         raise Corrupt(f"this plan of a compiled model is not readable: {error}", where=str(folder / PLAN)) from error
     if [column.name for column in plan.columns] != [field.name for field in signature.columns]:

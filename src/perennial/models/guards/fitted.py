@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from perennial.errors import Corrupt
 from perennial.models.signature import Field, Signature
+from perennial.store.decoding import ready
 from perennial.types import JSON, canonical_json
 
 __all__ = ["ARRAYS", "FACTS", "Conformal", "Fitted", "NumberColumn", "Risk", "Unlike", "number_columns", "read_fitted"]
@@ -141,7 +142,7 @@ def read_fitted(files: Mapping[str, bytes]) -> Fitted | None:
     if FACTS not in files:
         return None
     try:
-        fitted = msgspec.convert(json.loads(files[FACTS]), Fitted)
+        fitted = msgspec.convert(json.loads(files[FACTS]), ready(Fitted))
         with np.load(io.BytesIO(files[ARRAYS]), allow_pickle=False) as arrays:
             fitted.arrays.update({name: arrays[name] for name in arrays.files})
     except (msgspec.ValidationError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:

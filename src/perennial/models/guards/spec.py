@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from perennial.errors import Invalid
 from perennial.loop.failsafe import FailSafePolicy
+from perennial.store.decoding import ready
 
 __all__ = [
     "Action",
@@ -170,7 +171,7 @@ class FailSafe(Struct, frozen=True, kw_only=True, omit_defaults=True):
             **(asdict(policy.serving) if policy.serving is not None else {}),
             "alpha": alpha,
         }
-        return msgspec.convert(told, cls)
+        return msgspec.convert(told, ready(cls))
 
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> FailSafe:
@@ -180,7 +181,7 @@ class FailSafe(Struct, frozen=True, kw_only=True, omit_defaults=True):
             Invalid: It is not that; an unknown guard counts as such, since what it protects would go unprotected.
         """
         try:
-            return msgspec.convert(value, cls)
+            return msgspec.convert(value, ready(cls))
         except msgspec.ValidationError as error:
             raise Invalid(
                 f"the endpoint's guards cannot be read: {error}", remedy="let the owner write the spec anew"

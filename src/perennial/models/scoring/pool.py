@@ -22,6 +22,7 @@ import pyarrow.ipc as ipc
 from perennial.errors import UserCodeError, error_named
 from perennial.models.sandbox import environment
 from perennial.models.scoring.worker import Duty, Hello
+from perennial.store.decoding import ready
 
 if TYPE_CHECKING:
     from typing import Self
@@ -56,7 +57,7 @@ class _Process:
         line = self._out.readline()
         if not line:
             raise self._ended()
-        told = msgspec.json.decode(line, type=Hello)
+        told = msgspec.json.decode(line, type=ready(Hello))
         if told.error is not None:
             raise error_named(told.error)(told.what, where=told.where, remedy=told.remedy)
         return told

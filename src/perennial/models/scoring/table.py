@@ -20,6 +20,7 @@ from perennial.models.scoring.inputs import ERROR, check_columns
 from perennial.models.scoring.pool import Pool
 from perennial.models.scoring.worker import Duty
 from perennial.models.signature import Signature
+from perennial.store.decoding import ready
 
 if TYPE_CHECKING:
     from perennial.data.scan import Scan
@@ -62,7 +63,7 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True):
 
 def signature_in(folder: Path) -> Signature:
     """What the model in a checked-out package takes; nothing of it is loaded for this."""
-    return msgspec.json.decode((folder / "signature.json").read_bytes(), type=Signature)
+    return msgspec.json.decode((folder / "signature.json").read_bytes(), type=ready(Signature))
 
 
 def score(rows: Scan, scoring: Scoring, target: Path, *, told: Callable[[int], None] | None = None) -> Scored:

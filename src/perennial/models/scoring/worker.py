@@ -17,6 +17,7 @@ import msgspec
 
 from perennial.errors import PerennialError
 from perennial.models.sandbox import Rules, confine
+from perennial.store.decoding import ready
 
 if TYPE_CHECKING:
     from perennial.models.scoring.answering import Answering
@@ -50,7 +51,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 def main() -> None:
     """Answer until the input ends."""
     given = sys.stdin.buffer
-    duty = msgspec.json.decode(given.readline(), type=Duty)
+    duty = msgspec.json.decode(given.readline(), type=ready(Duty))
     confine(duty.rules)
     out = _Pipe(os.dup(1))
     os.dup2(2, 1)

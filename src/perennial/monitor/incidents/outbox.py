@@ -16,6 +16,7 @@ from perennial.errors import Conflict, NotFound
 from perennial.monitor.incidents.incident import Incident
 from perennial.monitor.incidents.notices import Message, Target
 from perennial.monitor.records import incidents, notices
+from perennial.store.decoding import ready
 from perennial.store.records import Records, Transaction
 
 __all__ = ["MAX_ATTEMPTS", "Notice", "Notices", "notice_of", "put"]
@@ -171,5 +172,5 @@ def _settle(
 def notice_of(row: sa.RowMapping) -> Notice:
     """A row of the table as the value that it stands for."""
     values: dict[str, Any] = dict(row)
-    values["message"] = msgspec.json.decode(row["message"], type=Message)
+    values["message"] = msgspec.json.decode(row["message"], type=ready(Message))
     return Notice(**values)

@@ -22,6 +22,7 @@ from perennial.models.signature import Signature
 from perennial.registry.describing import ModelFacts
 from perennial.registry.lineage import Lineage
 from perennial.registry.version import ModelVersion
+from perennial.store.decoding import ready
 from perennial.types import Digest
 
 __all__ = ["FORMAT", "Card", "Environment", "Input", "Package", "Read", "card_of"]
@@ -176,14 +177,14 @@ class _Reader:
         if data is None:
             return None
         try:
-            return msgspec.json.decode(data, type=kind)
+            return msgspec.json.decode(data, type=ready(kind))
         except msgspec.MsgspecError as error:
             self._missing.append(f"The {what} cannot be read: {error}.")
             return None
 
     def converted(self, value: object, kind: type[T], what: str) -> T | None:
         try:
-            return msgspec.convert(value, kind)
+            return msgspec.convert(value, ready(kind))
         except msgspec.MsgspecError as error:
             self._missing.append(f"The {what} cannot be read: {error}.")
             return None

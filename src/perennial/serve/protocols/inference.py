@@ -26,6 +26,7 @@ from perennial.serve.protocols.json_values import parse
 from perennial.serve.protocols.outputs import Output, check_wanted, outputs_of, parameters_of, version_of
 from perennial.serve.protocols.protocol import JSON, HttpRequest, Reply
 from perennial.serve.protocols.tensors import DATATYPES, MAX_DIMS, MAX_LENGTH, to_raw
+from perennial.store.decoding import ready
 
 if TYPE_CHECKING:
     from perennial.serve.answer import Answer
@@ -117,8 +118,8 @@ class _ResponseJSON(Struct, kw_only=True):
     outputs: list[_OutputJSON]
 
 
-_decoder: Any = msgspec.json.Decoder(_Body)
-_quick_decoder: Any = msgspec.json.Decoder(_FloatsBody)
+_decoder: Any = msgspec.json.Decoder(ready(_Body))
+_quick_decoder: Any = msgspec.json.Decoder(ready(_FloatsBody))
 
 
 class OpenInference:
@@ -222,7 +223,7 @@ def _head(body: bytes) -> _Body:
 
 def _strictly(body: bytes) -> _Body:
     try:
-        return msgspec.convert(parse(body, _REMEDY), _Body)
+        return msgspec.convert(parse(body, _REMEDY), ready(_Body))
     except msgspec.ValidationError as error:
         raise _explained(error) from None
 

@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from perennial.errors import Invalid
+from perennial.store.decoding import ready
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -203,7 +204,7 @@ def _nested(name: str, depth: int) -> Any:
     kind: Any = DATATYPES[name].json | None
     for _ in range(depth):
         kind = list[kind]
-    return msgspec.defstruct("Nested", [("data", kind)])
+    return ready(msgspec.defstruct("Nested", [("data", kind)]))
 
 
 def _flattened(datatype: Datatype, data: list[Any], shape: Sequence[int], where: str) -> list[Any]:

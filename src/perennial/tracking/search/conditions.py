@@ -11,6 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from perennial.errors import Invalid
+from perennial.store.decoding import ready
 from perennial.tracking.search.grammar import Comparison
 
 __all__ = [
@@ -156,7 +157,7 @@ def read_token(token: str, kind: type[T]) -> T:
     try:
         if len(token) > 2_000:
             raise ValueError("too long")
-        return msgspec.json.decode(base64.b64decode(token, altchars=b"-_", validate=True), type=kind)
+        return msgspec.json.decode(base64.b64decode(token, altchars=b"-_", validate=True), type=ready(kind))
     except (ValueError, msgspec.MsgspecError) as error:
         remedy = "use next_page_token as it was answered"
         raise Invalid("Invalid page token", where="page_token", remedy=remedy) from error
