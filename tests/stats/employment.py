@@ -54,9 +54,11 @@ def _rows(table: pl.DataFrame) -> Rows:
 
 
 def out_of_fold(
-    reference: Rows, current: Rows, *, folds: int = 3, seed: int = 0
+    reference: Rows, current: Rows, *, folds: int = 3, seed: int = 0, draws: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """P(current | inputs) by histogram gradient boosting of 60 trees; all inputs but the age are categories."""
+    """P(current | inputs) by histogram gradient boosting of 60 trees, the mean over so many draws of the folds; all
+    inputs but the age are categories.
+    """
     names = reference.inputs.columns
     both = [reference.inputs[name].append(current.inputs[name]) for name in names]
     x = np.column_stack(
@@ -67,8 +69,9 @@ def out_of_fold(
     )
     categories = [at for at, name in enumerate(names) if name != "AGEP"]
     is_current = np.repeat([0, 1], [len(reference.truth), len(current.truth)])
-    scores = np.empty(len(x))
-    for taught, held in StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, is_current):
-        model: Any = HistGradientBoostingClassifier(max_iter=60, random_state=0, categorical_features=categories)
-        scores[held] = model.fit(x[taught], is_current[taught]).predict_proba(x[held])[:, 1]
+    scores = np.zeros(len(x))
+    for draw in range(draws):
+        for taught, held in StratifiedKFold(folds, shuffle=True, random_state=seed + draw).split(x, is_current):
+            model: Any = HistGradientBoostingClassifier(max_iter=60, random_state=0, categorical_features=categories)
+            scores[held] += model.fit(x[taught], is_current[taught]).predict_proba(x[held])[:, 1] / draws
     return scores[is_current == 0], scores[is_current == 1]

@@ -12,19 +12,24 @@ from sklearn import metrics
 from perennial.stats import OutOfRange, density_ratios, fit_confidence, ratio_diagnostics
 from tests.stats.employment import CHUNKS, Rows, employment, out_of_fold
 
+NAMES = ("roc_auc", "accuracy", "f1")
 
-def told_and_came(reference: Rows, current: Rows) -> tuple[list[float], list[float], Any]:
-    """AUC, accuracy and F1 by PAPE and as they came true, and the diagnostics."""
-    before, now = out_of_fold(reference, current)
-    weights = density_ratios(before, reference_rows=len(before), current_rows=len(now))
-    fitted = fit_confidence(reference.probs, reference.truth, weights=weights)
-    told = fitted.sums(current.probs, current.answered).metrics()
+
+def told_and_came(reference: Rows, current: Rows, *, draws: int = 1) -> tuple[list[list[float]], list[float], Any]:
+    """AUC, accuracy and F1 by PAPE and by the root of its weights; as they came true; and the diagnostics."""
+    before, now = out_of_fold(reference, current, draws=draws)
+    told: list[list[float]] = []
+    for power in (1.0, 0.5):
+        weights = density_ratios(before, reference_rows=len(before), current_rows=len(now), power=power)
+        fitted = fit_confidence(reference.probs, reference.truth, weights=weights)
+        metrics_told = fitted.sums(current.probs, current.answered).metrics()
+        told.append([metrics_told[name] for name in NAMES])
     came = [
         metrics.roc_auc_score(current.truth, current.probs[:, 1]),
         metrics.accuracy_score(current.truth, current.answered),
         metrics.f1_score(current.truth, current.answered),
     ]
-    return [told[name] for name in ("roc_auc", "accuracy", "f1")], came, ratio_diagnostics(before, now)
+    return told, came, ratio_diagnostics(before, now)
 
 
 def test_the_chunk_of_group_quarters_is_told_better_than_without_weights(shared_data: Path) -> None:
@@ -32,7 +37,7 @@ def test_the_chunk_of_group_quarters_is_told_better_than_without_weights(shared_
     sample 5.6 %, outside 21.6 %, with other seeds and folds.
     """
     reference, after = employment(shared_data)
-    told, came, diagnostics = told_and_came(reference, after.chunk(27))
+    (told, _), came, diagnostics = told_and_came(reference, after.chunk(27))
     print(f"\nchunk 27: AUC {told[0]:.4f}, accuracy {told[1]:.4f}; came true {came[0]:.4f}, {came[1]:.4f}")
     print(diagnostics.words())
     assert told[0] == pytest.approx(0.8117, abs=0.006)
@@ -45,15 +50,18 @@ def test_the_chunk_of_group_quarters_is_told_better_than_without_weights(shared_
 @pytest.mark.long
 def test_census_employment_is_estimated_better_than_without_weights(shared_data: Path) -> None:
     """Published, over 42 chunks: mean errors .00327, .00454, .00447 (goal .0033, .0046, .0045), with the root of the
-    weights .00348, .00439, .00492; without weights .00404, .00514, .00656. Here .00327, .00462, .00457 and .00347,
-    .00438, .00494: the folds are drawn otherwise, and their seed is not known, so that the last digit of F1 differs.
+    weights .00348, .00439, .00492; without weights .00404, .00514, .00656. The seed of the folds is not known, and
+    moves the fifth digit of these by up to 15 (three seeds: AUC .00323 to .00337, accuracy .00439 to .00467, F1 .00436
+    to .00457); the mean over three draws of the folds is steadier.
     """
     reference, after = employment(shared_data)
-    pairs = [told_and_came(reference, after.chunk(number))[:2] for number in range(CHUNKS)]
-    found = np.abs([np.subtract(told, came) for told, came in pairs]).mean(axis=0)
-    print(f"\nmean error of PAPE over {CHUNKS} chunks: AUC {found[0]:.5f}, accuracy {found[1]:.5f}, F1 {found[2]:.5f}")
-    assert found == pytest.approx([0.00327, 0.00454, 0.00447], abs=0.00011)
-    assert (found.round(4) <= [0.0033, 0.0046, 0.0046]).all(), found
+    pairs = [told_and_came(reference, after.chunk(number), draws=3)[:2] for number in range(CHUNKS)]
+    found, by_root = np.abs([np.subtract(told, [came, came]) for told, came in pairs]).mean(axis=0)
+    for name, errors in (("PAPE", found), ("PAPE with roots", by_root)):
+        print(f"\nmean error of {name}: AUC {errors[0]:.5f}, accuracy {errors[1]:.5f}, F1 {errors[2]:.5f}", end="")
+    assert found == pytest.approx([0.00327, 0.00454, 0.00447], abs=0.0001)
+    assert by_root == pytest.approx([0.00348, 0.00439, 0.00492], abs=0.0001)
+    assert (found.round(4) <= [0.0033, 0.0046, 0.0045]).all(), found
 
 
 def test_exact_ratios_undo_a_shift_of_what_calibration_depends_on() -> None:

@@ -51,6 +51,11 @@ def test_two_hundred_labels_a_chunk_cover_with_the_published_widths(shared_data:
         assert np.mean(covered[name]) > 0.94, name
         assert np.mean(width[name]) == pytest.approx(expected, abs=0.0015), name
     assert np.mean(width["active"]) < 0.086
+    fewer_labels = (np.mean(width["random"]) / np.mean(width["active"])) ** 2
+    assert fewer_labels == pytest.approx(1.46, abs=0.05)
+    of_all = after.chunk(27)
+    assert round(float(of_all.hits.mean()), 4) == 0.7662
+    assert round(float(fitted.correctness(of_all.probs, of_all.answered).mean()), 3) == 0.784
     assert np.mean(of_27) == pytest.approx(after.chunk(27).hits.mean(), abs=4 * np.std(of_27) / np.sqrt(REPEATS))
 
 

@@ -7,6 +7,7 @@ takes a seed.
 from __future__ import annotations
 
 from perennial.stats.adaptive import adaptation_bound, adapted
+from perennial.stats.agreement import fleiss_kappa, krippendorff_alpha
 from perennial.stats.atc import atc_accuracy, atc_threshold, doc_accuracy
 from perennial.stats.attribution import AttributionDrift, attribution_drift
 from perennial.stats.betting_sequence import BettingState, betting_sequence, betting_start, betting_update
@@ -42,6 +43,7 @@ from perennial.stats.distances import (
 from perennial.stats.dle import LossSums, loss_sds, loss_sums
 from perennial.stats.edetector import Design, Kind, State, Step, advance, alarms, log_bets, update
 from perennial.stats.errors import BinMismatch, LengthMismatch, NothingToCount, OutOfRange, StatsError
+from perennial.stats.group_sequential import alpha_spent, constant_bounds, crossing_probs, spending_bounds
 from perennial.stats.intervals import bootstrap_interval, first_mean, percentile_interval, root_mean
 from perennial.stats.label_shift import LabelShift, estimate_priors
 from perennial.stats.lure import draw_in_turn, lure, lure_weights
@@ -82,6 +84,7 @@ from perennial.stats.selective import RiskThreshold, risk_threshold
 from perennial.stats.shift import hellinger, js_distance, l_infinity, noise_floor, psi, smooth_shares
 from perennial.stats.slice_line import FoundSlice, slice_line
 from perennial.stats.sparse_bins import merge_sparse
+from perennial.stats.staleness import Schedule, best_schedule, excess_schedule, loss_by_age, periodic_schedule, schedule
 from perennial.stats.tails import noncentral_chi2_sf, student_quantile
 from perennial.stats.test_set import Ladder, looks_borne, rows_needed, uses_left
 from perennial.stats.tolerance import tolerance_test, tolerance_tests
@@ -121,6 +124,7 @@ __all__ = [
     "RatioDiagnostics",
     "Resampled",
     "RiskThreshold",
+    "Schedule",
     "Selection",
     "SoftmaxCalibration",
     "State",
@@ -132,6 +136,7 @@ __all__ = [
     "adapted",
     "advance",
     "alarms",
+    "alpha_spent",
     "asymptotic_half_width",
     "asymptotic_interval",
     "asymptotic_rho",
@@ -143,6 +148,7 @@ __all__ = [
     "bbse_weights",
     "benjamini_hochberg",
     "benjamini_yekutieli",
+    "best_schedule",
     "betting_interval",
     "betting_sequence",
     "betting_start",
@@ -157,7 +163,9 @@ __all__ = [
     "classifier_test",
     "clopper_pearson",
     "conformal_p_values",
+    "constant_bounds",
     "corrected_resampled_t",
+    "crossing_probs",
     "density_ratios",
     "doc_accuracy",
     "draw_in_turn",
@@ -167,15 +175,18 @@ __all__ = [
     "energy_distance",
     "energy_test",
     "estimate_priors",
+    "excess_schedule",
     "first_mean",
     "fit_confidence",
     "fit_pca",
     "fixed_reference_margin",
     "fixed_reference_p_values",
+    "fleiss_kappa",
     "hellinger",
     "isotonic",
     "js_distance",
     "jump",
+    "krippendorff_alpha",
     "ks_critical",
     "ks_distance",
     "ks_distance_from_bins",
@@ -185,6 +196,7 @@ __all__ = [
     "log_bayes_factor",
     "log_bets",
     "looks_borne",
+    "loss_by_age",
     "loss_sds",
     "loss_sums",
     "lure",
@@ -206,6 +218,7 @@ __all__ = [
     "paired_verdict",
     "pca_test",
     "percentile_interval",
+    "periodic_schedule",
     "powered_mean",
     "psi",
     "ratio_diagnostics",
@@ -215,8 +228,10 @@ __all__ = [
     "root_mean",
     "rows_needed",
     "sampling_band",
+    "schedule",
     "slice_line",
     "smooth_shares",
+    "spending_bounds",
     "student_quantile",
     "temperature",
     "tolerance_test",

@@ -22,6 +22,7 @@ __all__ = [
     "log_beta",
     "log_normal_tail",
     "noncentral_chi2_sf",
+    "normal_above",
     "normal_quantile",
     "normal_tail",
     "student_above",
@@ -147,3 +148,13 @@ def log_beta(a: float, b: float) -> float:
 def normal_quantile(prob: float) -> float:
     """The `prob` quantile of the standard normal distribution."""
     return NormalDist().inv_cdf(prob)
+
+
+def normal_above(values: Floats) -> Floats:
+    """Probability that a standard normal variable exceeds each of `values`, with its digits far into the tail.
+
+    >>> normal_above(np.array([0.0, 1.644854])).round(6).tolist()
+    [0.5, 0.05]
+    """
+    found: Floats = special.ndtr(-values)
+    return found
