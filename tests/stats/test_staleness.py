@@ -85,7 +85,8 @@ def replayed(shared_data: Path, last: int | None) -> np.ndarray:
 @pytest.mark.long
 def test_published_costs_on_the_electricity_market_and_a_rule_within_a_tenth_of_the_best(shared_data: Path) -> None:
     """The goal: a regret of at most 10 % at each price; the best simple rule published has 9, 11 and 12 %. The rule was
-    chosen with this stream in sight (a patience of 1.1 to 1.5 keeps the goal, 1.0 just misses it): a target to hold, not a proof.
+    chosen with this stream in sight (a patience of 1.1 to 1.5 keeps the goal, 1.0 just misses it): a target to hold,
+    not a proof.
     """
     losses = replayed(shared_data, 8)
     assert len(losses) == 126
