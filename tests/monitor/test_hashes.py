@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perennial.monitor.profiling.hashes import HashCounter, KeptHashes, number_hashes, text_hashes
+from perennial.monitor.profiling.hashes import MISSING, HashCounter, KeptHashes, number_hashes, text_hashes
 
 
 def kept(hashes: np.ndarray, capacity: int = 8, cuts: list[int] | None = None) -> KeptHashes:
@@ -54,6 +54,39 @@ def test_any_order_and_cut_gives_the_same_sample_with_exact_counts(values: list[
     assert all(occurring[value] == count for value, count in zip(once.hashes, once.counts, strict=True))
     if once.is_complete:
         assert once.distinct == len(occurring)
+
+
+@pytest.mark.parametrize("distinct", [1, 7, 8, 9, 100, 4_095, 70_000])
+def test_a_large_first_batch_keeps_what_single_rows_would(distinct: int) -> None:
+    """With its limit set at once, or where few values are distinct, by looking at more and more of it."""
+    values = np.random.default_rng(distinct).integers(0, distinct, 70_000) if distinct < 70_000 else np.arange(70_000)
+    hashes = number_hashes(values.astype(np.float64))
+    unique, counts = np.unique(hashes, return_counts=True)
+    halvings = next(h for h in range(64) if (unique < 2 ** (64 - h) - 1).sum() <= 8 or (h == 0 and len(unique) <= 8))
+    stay = unique < 2 ** (64 - halvings) - 1 if halvings else np.ones(len(unique), np.bool_)
+    once = kept(hashes)
+    assert (once.halvings, once.hashes.tolist(), once.counts.tolist()) == (
+        halvings,
+        unique[stay].tolist(),
+        counts[stay].tolist(),
+    )
+    assert kept(hashes, cuts=[3, 600, 601, 50_000]).as_dict() == once.as_dict()
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1).map(np.array))
+def test_hashes_are_the_same_in_arrays_that_were_used_before(values: np.ndarray) -> None:
+    room = (np.full(len(values), 3, np.uint64), np.full(len(values), 5, np.uint64))
+    has_negative_zero = bool(((values == 0.0) & np.signbit(values)).any())
+    found = number_hashes(values, room=room, has_negative_zero=has_negative_zero)
+    assert found is room[0]
+    assert found.tolist() == number_hashes(values + 0.0).tolist()
+
+
+@given(st.lists(st.one_of(st.none(), st.text(max_size=4), st.just("ü" * 200)), min_size=1), st.integers(0, 3))
+def test_texts_that_are_missing_change_no_other_hash(texts: list[str | None], start: int) -> None:
+    found = text_hashes(pl.Series([*texts[:1] * start, *texts], dtype=pl.String)[start:])
+    for text, value in zip(texts, found.tolist(), strict=True):
+        assert value == (int(MISSING) if text is None else int(text_hashes(pl.Series([text]))[0]))
 
 
 def test_the_caller_may_go_on_with_its_array() -> None:

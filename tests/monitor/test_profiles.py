@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perennial.errors import Invalid
-from perennial.monitor.profiling.counting import RANGE, count_rows
+from perennial.monitor.profiling.counting import RANGE, ROWS_AT_ONCE, count_rows
 from perennial.monitor.profiling.profiles import Profiler, WindowProfile, compare
 from perennial.monitor.sample import Sample, sample_of
 from perennial.monitor.windows import Window
+from perennial.stats.bins import Bins, NumericBins
 from tests.monitor.profiling import adult, record, samples, sums, with_inputs
 
 
@@ -88,7 +90,7 @@ def test_counts_are_those_of_a_database(shared_data: Path) -> None:
 
 def test_threads_and_ranges_make_no_difference() -> None:
     draw = np.random.default_rng(0)
-    rows = 3 * RANGE + 17
+    rows = ROWS_AT_ONCE + 3 * RANGE + 17
     values = draw.normal(size=rows)
     values[::1000] = np.nan
     texts = draw.choice(["a", "b", "c", "d"], rows).tolist()
@@ -99,10 +101,62 @@ def test_threads_and_ranges_make_no_difference() -> None:
     profiler = Profiler.of_reference(sample_of(frame))
     one, two = (count_rows(frame, profiler.columns, profiler._tables, threads=number) for number in (1, 2))
     for name, tally in one.columns.items():
-        other = two.columns[name].as_dict() | {"total": tally.total, "squares": tally.squares}
-        assert other == tally.as_dict()
+        assert two.columns[name].as_dict() == tally.as_dict()
+    is_there = np.isfinite(values)
+    assert one.columns["x"].counts[:-1].tolist() == _by_search(profiler.columns["x"].bins, values[is_there])
+    assert one.columns["x"].kinds == {"number": int(is_there.sum())}
     assert one.rows.as_dict() == two.rows.as_dict()
+    parts = [count_rows(part, profiler.columns, profiler._tables).rows for part in (frame[:777], frame[777:])]
+    assert (parts[0] + parts[1]).as_dict() == one.rows.as_dict()
     assert one.columns["t"].counts[-2] == int("rare" not in profiler.columns["t"].bins.categories)
+
+
+def _by_search(bins: Bins, values: np.ndarray) -> list[int]:
+    assert isinstance(bins, NumericBins)
+    assert bins.low is not None
+    edges = [np.nextafter(bins.low, -np.inf), *bins.uppers]
+    return np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1).tolist()
+
+
+@given(
+    values=st.lists(
+        st.one_of(
+            st.sampled_from([-0.0, 0.0, 5e-324, -5e-324, math.inf, -math.inf, math.nan]),
+            st.floats(-1e150, 1e150),  # of larger ones the squares are infinite
+        )
+    ),
+    reference=st.lists(st.one_of(st.floats(-5, 5), st.sampled_from([math.inf, math.nan])), min_size=1),
+)
+@settings(deadline=None)
+def test_numbers_are_counted_as_by_searching_for_each(values: list[float], reference: list[float]) -> None:
+    """Missing, infinite and denormal ones, zeros of both signs, bounds themselves."""
+    array = np.array([*values, *reference])
+    finite = array[np.isfinite(array)]
+    profiler = Profiler.of_reference(Sample(inputs=pl.DataFrame({"x": reference}), task="regression"))
+    plan = profiler.columns["x"]
+    tally = profiler.profile(Sample(inputs=pl.DataFrame({"x": array}), task="regression")).columns["x"]
+    known = [value for value in reference if math.isfinite(value)]
+    if not known:
+        assert tally.counts.tolist() == [np.sum(~np.isnan(array)), np.sum(np.isnan(array))]
+        return
+    assert isinstance(plan.bins, NumericBins)
+    assert (plan.bins.low, plan.bins.uppers[-1]) == (min(known), max(known))
+    assert tally.counts[:-1].tolist() == _by_search(plan.bins, array[~np.isnan(array)])
+    assert tally.missing == np.isnan(array).sum()
+    assert (tally.finite, tally.low, tally.high) == (len(finite), finite.min(), finite.max())
+    assert tally.magnitudes.counts.sum() == len(finite)
+    assert tally.values.distinct == len(set(finite.tolist()))
+    assert tally.total == pytest.approx(math.fsum(finite - plan.centre), rel=1e-9, abs=1e-9 * np.abs(finite).sum())
+    assert tally.beyond[0] == pytest.approx(sum(plan.bins.low - x for x in finite if x < plan.bins.low))
+
+
+def test_numbers_whose_squares_are_no_floats_are_counted_and_compared() -> None:
+    before = sample_of(pl.DataFrame({"x": [1e300, -1e300, 2e300, 1e155] * 100}))
+    now = sample_of(pl.DataFrame({"x": [3e300, 4e300] * 200}))
+    profiler = Profiler.of_reference(before)
+    one, other = profiler.profile(before), profiler.profile(now)
+    assert math.isnan(one.columns["x"].sd)
+    assert [column.column for column in compare(profiler, one, other).shifted] == ["x"]
 
 
 def test_losses_are_summed_by_slice() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -142,3 +144,41 @@ def test_distinct_values_with_their_counts_count_like_the_rows(
 def test_distinct_values_need_a_count_each() -> None:
     with pytest.raises(LengthMismatch):
         CategoryBins(("a",)).count_distinct(["a", "b"], [1])
+
+
+bounds_and_ties = st.one_of(
+    st.sampled_from([-math.inf, -1.0, -5e-324, -0.0, 0.0, 5e-324, 1.0, math.nextafter(1.0, 2.0), math.inf]),
+    st.floats(allow_nan=False),
+)
+
+
+@given(
+    reference=st.lists(bounds_and_ties, max_size=30).map(np.array),
+    values=st.lists(bounds_and_ties, min_size=1).map(np.array),
+)
+def test_bounds_that_no_value_reaches_are_left_out_without_a_difference(
+    reference: np.ndarray, values: np.ndarray
+) -> None:
+    bins = NumericBins.from_reference(reference)
+    found = bins.count(values, within=(float(values.min()), float(values.max())))
+    assert found.tolist() == bins.count(values).tolist()
+    if bins.low is not None:
+        below, at_most = int(np.sum(values < bins.low)), np.searchsorted(np.sort(values), bins.uppers, side="right")
+        assert found.tolist() == [below, *np.diff([below, *at_most, len(values)]).tolist(), 0]
+
+
+@given(reference=st.lists(bounds_and_ties, min_size=1), n_bins=st.integers(1, 12))
+def test_bounds_are_the_quantiles_of_numpy(reference: list[float], n_bins: int) -> None:
+    finite = [value for value in reference if math.isfinite(value)]
+    assume(finite)
+    expected = np.quantile(finite, np.arange(1, n_bins + 1) / n_bins, method="inverted_cdf")
+    bins = NumericBins.from_reference(np.array(reference), n_bins=n_bins)
+    assert bins.uppers == tuple(np.unique(expected).tolist())
+    assert bins.low == min(finite)
+
+
+@given(values=texts)
+def test_categories_of_distinct_values_are_those_of_the_rows(values: list[str | None]) -> None:
+    distinct = Counter(values)
+    found = CategoryBins.from_distinct([*distinct], [*distinct.values()], top=3)
+    assert found == CategoryBins.from_reference(values, top=3)

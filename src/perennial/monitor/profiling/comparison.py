@@ -8,7 +8,7 @@ A column counts as shifted when the tolerance-aware test of its bins says so and
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -175,10 +175,11 @@ def compared(
 ) -> Comparison:
     """Compare tallies column by column, and the answers and truths each on its own."""
     own, heeded = tolerances or {}, importances or {}
+    both = [name for name in plans if name in reference and name in current]
+    tests = _tests([(reference[name], current[name], own.get(name, tolerance)) for name in both], alpha)
     told = {
-        name: _shift(name, plan, reference[name], current[name], own.get(name, tolerance), alpha, heeded.get(name))
-        for name, plan in plans.items()
-        if name in reference and name in current
+        name: _shift(name, plans[name], reference[name], current[name], test, heeded.get(name))
+        for name, test in zip(both, tests, strict=True)
     }
     select = stats.benjamini_yekutieli if any_dependence else stats.benjamini_hochberg
     tested = [math.nan if one.p_value is None else one.p_value for one in told.values()]
@@ -207,8 +208,19 @@ def _alone(
     plan, reference, current = sides
     if known_only:  # a truth that has not come yet is no missing value
         reference, current = (replace(one, counts=np.array([*one.counts[:-1], 0])) for one in (reference, current))
-    one = _shift(name, plan, reference, current, tolerance, alpha, None)
+    (test,) = _tests([(reference, current, tolerance)], alpha)
+    one = _shift(name, plan, reference, current, test, None)
     return _decided(one, one.decision == "shifted")
+
+
+def _tests(sides: Sequence[tuple[ColumnTally, ColumnTally, float]], alpha: float) -> list[stats.Finding]:
+    """Reference, window and tolerance of each; columns with the same tolerance are tested at once."""
+    found: dict[int, stats.Finding] = {}
+    for tolerance in {own for _, _, own in sides}:
+        alike = [place for place, (_, _, own) in enumerate(sides) if own == tolerance]
+        pairs = [(np.rint(sides[place][0].counts), np.rint(sides[place][1].counts)) for place in alike]
+        found |= zip(alike, stats.tolerance_tests(pairs, tolerance, alpha=alpha), strict=True)
+    return [found[place] for place in range(len(sides))]
 
 
 def _shift(
@@ -216,12 +228,10 @@ def _shift(
     plan: ColumnPlan,
     reference: ColumnTally,
     current: ColumnTally,
-    tolerance: float,
-    alpha: float,
+    test: stats.Finding,
     importance: float | None,
 ) -> ColumnShift:
     before, after = np.rint(reference.counts), np.rint(current.counts)
-    test = stats.tolerance_test(before, after, tolerance, alpha=alpha)
     details = test.details
     is_number = isinstance(plan.bins, NumericBins) and plan.bins.low is not None
     has_values = bool(before[:-1].sum() and after[:-1].sum())
@@ -240,7 +250,7 @@ def _shift(
         ks=ks_distance_from_bins(before[:-1], after[:-1]) if moved else None,
         wasserstein=_wasserstein(plan, reference, current, before, after) if moved else None,
         p_value=test.p_value,
-        tolerance=tolerance,
+        tolerance=cast(float, test.threshold),
         reference_missing=_share(before[-1:], before),
         current_missing=_share(after[-1:], after),
         reference_unseen=_share(_outside(plan, before), before[:-1]),

@@ -8,7 +8,9 @@ samples of hashes cannot be taken apart.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from perennial.errors import Invalid
 from perennial.monitor.profiling.comparison import Comparison, compared
 from perennial.monitor.profiling.counting import (
+    THREADS,
     ColumnPlan,
     NameTable,
     count_rows,
@@ -213,10 +216,12 @@ class Profiler:
         """
         if sample.rows == 0:
             raise Invalid("a reference without rows", remedy="take rows on which the model was tested")
-        places = np.unique(np.linspace(0, sample.rows - 1, min(sample.rows, PLACING_ROWS)).round().astype(np.int64))
-        columns: dict[str, ColumnPlan] = {}
-        for series in sample.inputs.get_columns():
-            columns[series.name] = _plan(series, places, sample.at)
+        places = np.linspace(0, sample.rows - 1, min(sample.rows, PLACING_ROWS)).round().astype(np.int64)
+        places = places[np.append(True, places[1:] > places[:-1])]
+        inputs = sample.inputs.get_columns()
+        with ThreadPoolExecutor(THREADS) as pool:
+            plans = pool.map(lambda series: _plan(series, places, sample.at), inputs)
+            columns = {series.name: plan for series, plan in zip(inputs, plans, strict=True)}
         answers, truths = sample.predictions, sample.labels
         own = CategoryBins(sample.classes) if sample.task == "classification" else None
         return cls(
@@ -347,17 +352,20 @@ def compare(
 def _plan(series: pl.Series, places: NDArray[np.int64], at: NDArray[np.int64] | None) -> ColumnPlan:
     kind = kind_of(series.dtype)
     if kind == "text":
-        texts = series[places].cast(pl.String()).to_list()
-        return ColumnPlan(kind=kind, bins=CategoryBins.from_reference(texts), is_slow=_is_slow(series, places, at))
+        named = series[places].cast(pl.String()).alias("text").value_counts(name="rows")
+        bins = CategoryBins.from_distinct(named["text"].to_list(), named["rows"].to_numpy())
+        return ColumnPlan(kind=kind, bins=bins, is_slow=_is_slow(series, places, at))
     if kind != "number":
         return ColumnPlan(kind=kind, bins=NumericBins(None, ()))
     numbers = series.cast(pl.Float64())
     chosen = numbers[places].to_numpy()
     bins = NumericBins.from_reference(chosen)
-    finite = numbers.filter(numbers.is_finite())
     if bins.low is None:
         return ColumnPlan(kind=kind, bins=bins)
-    low, high = cast(float, finite.min()), cast(float, finite.max())
+    low, high = cast(float, numbers.min()), cast(float, numbers.max())  # NaN is left out
+    if not math.isfinite(low) or not math.isfinite(high):
+        finite = numbers.filter(numbers.is_finite())
+        low, high = cast(float, finite.min()), cast(float, finite.max())
     uppers = bins.uppers if high <= bins.uppers[-1] else (*bins.uppers[:-1], high)
     if len(bins.uppers) == 1 and high > bins.uppers[0]:
         uppers = (bins.uppers[0], high)  # the value that fills all sampled rows keeps its own bin

@@ -7,7 +7,6 @@ hashes, up to rounding for sums.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
@@ -20,12 +19,14 @@ from perennial.monitor.profiling.hashes import KeptHashes
 
 __all__ = [
     "MAGNITUDES",
+    "NEGATIVE_ZERO",
     "ColumnTally",
     "LossSums",
     "Magnitudes",
     "added",
     "magnitude_counts",
     "magnitude_edges",
+    "not_finite",
     "numbers",
 ]
 
@@ -33,6 +34,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Counts = NDArray[np.int64] | NDArray[np.float64]
 MAGNITUDES = 1 << 15
+NEGATIVE_ZERO = 1 << 14  # its bucket, in which the smallest negative numbers are as well
 MANTISSA_BITS = 49  # of a double that are dropped: sign, exponent and three bits stay, eight buckets to a doubling
 
 
@@ -71,13 +73,20 @@ class Magnitudes:
         return (low[chosen] + high[chosen]) / 2.0
 
 
-def magnitude_counts(values: Floats) -> Ints:
-    """Finite values per bucket, shape (32768,)."""
-    if sys.byteorder == "little":
-        upper = np.ascontiguousarray(values).view(np.uint16)[3::4] >> 1
-    else:
-        upper = (values.view(np.uint64) >> np.uint64(MANTISSA_BITS)).astype(np.uint16)
-    return np.bincount(upper, minlength=MAGNITUDES)
+def magnitude_counts(values: Floats, *, room: NDArray[np.uint64] | None = None) -> Ints:
+    """Values per bucket, shape (32768,).
+
+    Args:
+        values: shape (n,).
+        room: An array of that length that may be written to.
+    """
+    upper = np.right_shift(np.ascontiguousarray(values).view(np.uint64), np.uint64(MANTISSA_BITS), out=room)
+    return np.bincount(upper.view(np.int64), minlength=MAGNITUDES)
+
+
+def not_finite(counts: Ints) -> Ints:
+    """The part of `magnitude_counts` that is of infinite values and NaN, as a view: their exponent is all ones."""
+    return counts.reshape(2, -1)[:, -8:]
 
 
 def magnitude_edges(places: Ints) -> tuple[Floats, Floats]:
@@ -141,10 +150,11 @@ class ColumnTally:
 
     @property
     def sd(self) -> float:
-        """Standard deviation of the finite values; NaN with fewer than two."""
+        """Standard deviation of the finite values; NaN with fewer than two, or where their squares are no floats."""
         if self.finite < 2:
             return math.nan
-        return math.sqrt(max(0.0, self.squares - self.total**2 / self.finite) / (self.finite - 1))
+        around = self.squares - self.total * self.total / self.finite
+        return math.sqrt(max(0.0, around) / (self.finite - 1)) if math.isfinite(around) else math.nan
 
     def __add__(self, other: Self) -> ColumnTally:
         if len(self.counts) != len(other.counts):
