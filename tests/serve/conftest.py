@@ -11,8 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ import pyarrow as pa
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from perennial.models.build import SourceCode, build, predictor_of
+from perennial.models.build import Made, SourceCode, build, predictor_of
 from perennial.models.guards.calibrating import Calibration
 from perennial.models.guards.fitting import fit_guards
 from perennial.models.guards.spec import FailSafe
 from perennial.models.preparation import Preparation, learn
-from perennial.serve.frames import Answered, Layout, Shadowed, decode
+from perennial.serve.frames import Answered, Layout, Opened, Shadowed, decode
 from perennial.serve.segments import next_frames, segments_in
 from perennial.serve.spec import Arm, EndpointSpec, ServingStatus, Spec, read_status
 from perennial.store.files import LocalFiles
@@ -219,20 +220,17 @@ class Place:
         self.segments = self.serving / "segments"
         LocalFiles().mkdirs(self.serving)
         self.objects = ObjectStore(folder / "objects")
-        self.preparation: Preparation = learn(_table(0.0), target="wage", key="person")
+        self.preparation = _preparation()
         self.revision = 0
         self.services: list[Service] = []
 
-    def arm(self, version: int, model: Any = None, *, trusted: bool = True, **options: Any) -> Arm:
+    def arm(self, version: int, *, trusted: bool = True, **options: Any) -> Arm:
         """A version whose model answers `x + version`, or misbehaves on request (`nasty`)."""
         table = _table(float(version))
-        code = None
-        if model is None:
-            model = nasty.Constant(float(version), **options)
-        if isinstance(model, nasty.Constant):
-            code = SourceCode(module="nasty", features=None, files={"nasty.py": NASTY.read_bytes()})
+        code = SourceCode(module="nasty", features=None, files={"nasty.py": NASTY.read_bytes()})
         package = build(
-            model=model, preparation=self.preparation, train=table, held_out=table.slice(0, 0), objects=self.objects,
+            model=nasty.Constant(float(version), **options), preparation=self.preparation, train=table,
+            held_out=table.slice(0, 0), objects=self.objects,
             provenance={"origin": "executor", "version": version}, environment="", code=code,
         )  # fmt: skip
         return Arm(version=version, package=package, trusted=trusted)
@@ -249,10 +247,12 @@ class Place:
 
     def linear(self, version: int) -> Arm:
         """A version that is a real scikit-learn model of y = x + version."""
-        table = _table(float(version))
-        return self.arm(
-            version, LinearRegression().fit(self.preparation.x(self.preparation.raw(table)), self.preparation.y(table))
-        )
+        table, made = _table(float(version)), _linear(version)
+        package = build(
+            model=made.model, preparation=self.preparation, train=table, held_out=table.slice(0, 0),
+            objects=self.objects, provenance={"origin": "executor", "version": version}, environment="", made=made,
+        )  # fmt: skip
+        return Arm(version=version, package=package, trusted=True)
 
     def real(
         self,
@@ -308,6 +308,13 @@ class Place:
         self.services.append(Service(self.folder, *options))
         return self.services[-1]
 
+    def answering(self, *endpoints: EndpointSpec, options: Sequence[str] = ()) -> Service:
+        """A service that answers for these endpoints."""
+        self.desire(*endpoints)
+        service = self.serve(*options)
+        self.applied()
+        return service
+
     @staticmethod
     def load(service: Service, clients: int = 4) -> Load:
         return Load(service, clients)
@@ -341,6 +348,15 @@ class Place:
         made = [Written(frame, layout) for frame, layout in self.frames() if isinstance(frame, Answered)]
         return sorted(made, key=lambda written: written.id)
 
+    def writers(self) -> dict[int, int]:
+        """How many requests each process of the service wrote down."""
+        counts: dict[int, int] = {}
+        for path in segments_in(self.segments):
+            frames = [decode(framed.payload) for framed in next_frames(path) if framed.payload]
+            (worker,) = [frame.worker for frame in frames if isinstance(frame, Opened)]
+            counts[worker] = counts.get(worker, 0) + sum(isinstance(frame, Answered) for frame in frames)
+        return counts
+
     def shadowed(self) -> list[Shadowed]:
         """The shadow answers in the segments."""
         return [frame for frame, _ in self.frames() if isinstance(frame, Shadowed)]
@@ -362,6 +378,20 @@ def _table(offset: float) -> pa.Table:
     return pa.table({"person": [f"p{i}" for i in range(40)], "x": x, "wage": x + offset})
 
 
+@cache
+def _preparation() -> Preparation:
+    return learn(_table(0.0), target="wage", key="person")
+
+
+@cache
+def _linear(version: int) -> Made:
+    """A model of y = x + version, compiled and proven once for all tests of this process."""
+    table, preparation = _table(float(version)), _preparation()
+    rows = preparation.raw(table)
+    model = LinearRegression().fit(preparation.x(rows), preparation.y(table))
+    return predictor_of(model=model, preparation=preparation, sample=rows)
+
+
 @pytest.fixture(scope="session")
 def digits() -> pl.DataFrame:
     """1,797 handwritten digits of 8 x 8 pixels from 0 to 16, as 64 columns, with the digit as text."""
@@ -379,11 +409,45 @@ def wages(shared_data: Path) -> pl.DataFrame:
     return told.sample(fraction=1.0, shuffle=True, seed=0).filter(pl.col("region") != "south").head(4000)
 
 
+@contextmanager
+def _placed(folder: Path) -> Generator[Place]:
+    """A place whose services run this package; they end with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path.endswith("src")))
+        place = Place(folder)
+        try:
+            yield place
+        finally:
+            for service in place.services:
+                service.close()
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path.endswith("src")))
-    place = Place(tmp_path / ".perennial")
-    yield place
-    for service in place.services:
-        service.close()
-    print(*(f"log of the services: {line}" for line in place.log()), sep="\n")  # shown when the test fails
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A place of this test alone: for what counts to the last one, kills, ends or changes what is served."""
+    with _placed(tmp_path / ".perennial") as place:
+        yield place
+    _show(place.log())
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A place of all tests of a file, whose one service they ask in turn and leave as it is."""
+    with _placed(tmp_path_factory.mktemp("shared") / ".perennial") as place:
+        yield place
+    _show(place.log())
+
+
+@pytest.fixture(autouse=True)
+def _log_of_the_shared(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "shared" not in request.fixturenames:
+        yield
+        return
+    place = request.getfixturevalue("shared")
+    before = len(place.log())
+    yield
+    _show(place.log()[before:])
+
+
+def _show(log: list[str]) -> None:
+    print(*(f"log of the services: {line}" for line in log), sep="\n")  # shown when the test fails

@@ -62,7 +62,7 @@ def reading(place: Any, digits: pl.DataFrame) -> tuple[Any, Any]:
     preparation = learn(known, target="digit")
     x, y = preparation.x(preparation.raw(known)), preparation.y(known)
     declared = failsafe(guard.unforeseen(p=0.001, action="flag"), guard.missing(action="fill"))
-    forest = RandomForestClassifier(40, random_state=0).fit(x, y)
+    forest = RandomForestClassifier(20, random_state=0).fit(x, y)
     plain = LogisticRegression(max_iter=5000).fit(x, y)
     return (
         place.real(2, forest, preparation, known, failsafe=declared),
@@ -75,7 +75,7 @@ def test_what_no_digit_looks_like_is_flagged_refused_handed_on_or_left_to_a_pers
 ) -> None:
     live, before = reading
     previous = (fallback.previous(), fallback.person())
-    place.desire(
+    service = place.answering(
         place.real_endpoint("flags", live, failsafe=failsafe(guard.unforeseen(action="flag"))),
         place.real_endpoint("rejects", live, failsafe=failsafe(guard.unforeseen(action="reject"))),
         place.real_endpoint("abstains", live, failsafe=failsafe(guard.unforeseen(action="abstain"))),
@@ -83,8 +83,6 @@ def test_what_no_digit_looks_like_is_flagged_refused_handed_on_or_left_to_a_pers
             "falls", live, fallback=before, failsafe=failsafe(guard.unforeseen(action="fall_back"), links=previous)
         ),
     )
-    service = place.serve()
-    place.applied()
     assert service.workers() == []  # compiled, and in the fronts themselves
     usual = row_of(pixels(digits, 1600))
     strange = unforeseen(digits)
@@ -118,9 +116,9 @@ def test_what_no_digit_looks_like_is_flagged_refused_handed_on_or_left_to_a_pers
     assert metric(service, "fallbacks_total", endpoint="falls", arm="fallback") == 3
 
 
-@pytest.fixture
-def paying(place: Any, wages: pl.DataFrame) -> tuple[Any, Any]:
-    """Two versions that know what people earn, none of them in the south: with regions, and without."""
+@pytest.fixture(scope="module")
+def paying(shared: Any, wages: pl.DataFrame) -> Any:
+    """A service whose versions know what people earn, none of them in the south, behind the guards of three tests."""
     known = wages.head(2000).to_arrow()
     preparation = learn(known, target="wage")
     texts = ["ethnicity", "smsa", "region", "parttime"]
@@ -146,17 +144,21 @@ def paying(place: Any, wages: pl.DataFrame) -> tuple[Any, Any]:
     calibration = Calibration(
         rows=answered(wages[2000:3000]), test=answered(wages[3000:]), says="a thousand rows that it had not seen"
     )
-    live = place.real(2, several, preparation, known, failsafe=declared, calibration=calibration)
-    return live, place.real(1, several, preparation, known, failsafe=declared, calibration=calibration)
-
-
-def test_a_man_from_a_region_that_training_did_not_see(
-    place: Any, paying: tuple[Any, Any], wages: pl.DataFrame
-) -> None:
-    live, before = paying
-    chain = (fallback.previous(), fallback.constant(), fallback.person())
+    live, before = (
+        shared.real(version, several, preparation, known, failsafe=declared, calibration=calibration)
+        for version in (2, 1)
+    )
     level = IntervalPolicy(level=0.9)
-    place.desire(
+    return shared.answering(
+        *unseen_regions(shared, live, before, level),
+        *holes(shared, live, before),
+        shared.real_endpoint("wage", live, failsafe=failsafe(interval=level)),
+    )
+
+
+def unseen_regions(place: Any, live: Any, before: Any, level: IntervalPolicy) -> list[Any]:
+    chain = (fallback.previous(), fallback.constant(), fallback.person())
+    return [
         place.real_endpoint("flags", live, failsafe=failsafe(guard.unseen(action="flag"), interval=level)),
         place.real_endpoint("rejects", live, failsafe=failsafe(guard.unseen(action="reject"))),
         place.real_endpoint("fills", live, failsafe=failsafe(guard.unseen(action="fill"), guard.range(action="fill"))),
@@ -169,25 +171,26 @@ def test_a_man_from_a_region_that_training_did_not_see(
         ),
         place.real_endpoint("persons", live, failsafe=failsafe(guard.unseen(action="fall_back"), links=chain[2:])),
         place.real_endpoint("nobody", live, failsafe=failsafe(guard.unseen(action="fall_back"))),
-    )
-    service = place.serve()
-    place.applied()
+    ]
+
+
+def test_a_man_from_a_region_that_training_did_not_see(shared: Any, paying: Any, wages: pl.DataFrame) -> None:
     south = MAN | {"region": "south"}
-    (usual,) = service.predict(MAN, endpoint="flags").json["predictions"]
+    (usual,) = paying.predict(MAN, endpoint="flags").json["predictions"]
     low, high = usual["interval"]
     assert low < usual["prediction"] < high
-    (flagged,) = service.predict(south, endpoint="flags").json["predictions"]
+    (flagged,) = paying.predict(south, endpoint="flags").json["predictions"]
     assert (flagged["flags"][0]["column"], flagged["arm"]) == ("region", "live")
-    refused = service.predict(south, endpoint="rejects")
+    refused = paying.predict(south, endpoint="rejects")
     assert (refused.status, refused.json["where"]) == (422, "records[0].region")
     assert "south" in refused.json["message"]
     most = wages.head(2000)["region"].mode()[0]
-    filled, alike = service.predict(south, MAN | {"region": most}, endpoint="fills").json["predictions"]
+    filled, alike = paying.predict(south, MAN | {"region": most}, endpoint="fills").json["predictions"]
     assert filled["prediction"] == alike["prediction"]
     assert [(flag["guard"], flag["action"]) for flag in filled["flags"]] == [("unseen", "fill")]
-    assert place.predicted()[-1].inputs[0]["region"] == "south"  # as it was asked, not as it was answered
+    assert shared.predicted()[-1].inputs[0]["region"] == "south"  # as it was asked, not as it was answered
     told = {
-        name: service.predict(MAN, south, endpoint=name).json["predictions"]
+        name: paying.predict(MAN, south, endpoint=name).json["predictions"]
         for name in ("falls", "constant", "given", "persons")
     }
     assert all(rows[0]["arm"] == "live" for rows in told.values())
@@ -197,32 +200,28 @@ def test_a_man_from_a_region_that_training_did_not_see(
     assert told["constant"][1]["prediction"] == pytest.approx(mean)
     assert told["given"][1]["prediction"] == 500.0
     assert told["persons"][1]["prediction"] is None
-    assert metric(service, "fallbacks_total", endpoint="constant", arm="constant") == 1
-    assert metric(service, "guards_total", endpoint="fills", guard="unseen", action="fill") == 1
-    one, other = service.predict(MAN, south, endpoint="nobody").json["predictions"]
+    assert metric(paying, "fallbacks_total", endpoint="constant", arm="constant") == 1
+    assert metric(paying, "guards_total", endpoint="fills", guard="unseen", action="fill") == 1
+    one, other = paying.predict(MAN, south, endpoint="nobody").json["predictions"]
     assert (one["prediction"] is not None, other["prediction"], "error" in other) == (True, None, True)
 
 
 def test_intervals_hold_what_they_promise_and_sets_are_in_the_answer_and_the_segment(
-    place: Any, paying: tuple[Any, Any], wages: pl.DataFrame
+    shared: Any, paying: Any, wages: pl.DataFrame
 ) -> None:
-    live, _ = paying
-    place.desire(place.real_endpoint("wage", live, failsafe=failsafe(interval=IntervalPolicy(level=0.9))))
-    service = place.serve()
-    place.applied()
     fresh = wages[3000:]
-    rows = service.predict(*fresh.drop("wage").to_dicts()).json["predictions"]
+    rows = paying.predict(*fresh.drop("wage").to_dicts()).json["predictions"]
     covered = [row["interval"][0] <= wage <= row["interval"][1] for row, wage in zip(rows, fresh["wage"], strict=True)]
     # 1,000 rows behind 1,000 that calibrated: five standard deviations of both counts together.
     assert abs(np.mean(covered) - 0.9) < 5 * (0.9 * 0.1 * 2 / 1000) ** 0.5
-    frame, _ = next((frame, layout) for frame, layout in place.frames() if layout.endpoint == "wage")
+    (frame,) = (frame for frame, layout in shared.frames() if layout.endpoint == "wage")
     assert frame.intervals == [row["interval"] for row in rows]
 
 
 def test_sets_of_digits_hold_the_truth_as_often_as_promised(place: Any, digits: pl.DataFrame) -> None:
     known = digits.head(900).to_arrow()
     preparation = learn(known, target="digit")
-    forest = RandomForestClassifier(40, random_state=0).fit(preparation.x(preparation.raw(known)), preparation.y(known))
+    forest = RandomForestClassifier(20, random_state=0).fit(preparation.x(preparation.raw(known)), preparation.y(known))
     shuffled = digits[900:].sample(fraction=1.0, shuffle=True, seed=3)
 
     def answered(part: pl.DataFrame) -> Answered:
@@ -236,14 +235,12 @@ def test_sets_of_digits_hold_the_truth_as_often_as_promised(place: Any, digits: 
         1, forest, preparation, known, failsafe=declared,
         calibration=Calibration(rows=answered(shuffled[:450]), test=answered(shuffled[450:]), says="rows not seen"),
     )  # fmt: skip
-    place.desire(place.real_endpoint("digits", arm, failsafe=declared))
-    service = place.serve()
-    place.applied()
+    service = place.answering(place.real_endpoint("digits", arm, failsafe=declared))
     fresh = shuffled[450:]
     rows = service.predict(*fresh.select(PIXELS).to_dicts(), endpoint="digits").json["predictions"]
     expected = forest.predict_proba(fresh.select(PIXELS))
     sure = expected.max(axis=1)
-    # Votes of forty trees: the ones at the threshold itself may fall to either side.
+    # Votes of twenty trees: the ones at the threshold itself may fall to either side.
     clear = np.abs(sure - 0.5) > 1e-6
     left = np.array([row["arm"] == "person" for row in rows])
     assert (left[clear] == (sure < 0.5)[clear]).all()
@@ -253,57 +250,52 @@ def test_sets_of_digits_hold_the_truth_as_often_as_promised(place: Any, digits: 
     assert np.mean([truth in row["set"] for row, truth in kept]) > 0.85
 
 
-def test_a_missing_value_is_filled_for_whoever_answers(
-    place: Any, paying: tuple[Any, Any], wages: pl.DataFrame
-) -> None:
-    live, before = paying
+def holes(place: Any, live: Any, before: Any) -> list[Any]:
     rule = guard.output(low=10_000.0, action="fall_back")  # nobody earns as much: all rows fall back
     filling = failsafe(guard.missing(action="fill"), rule, links=(fallback.previous(),))
-    place.desire(
-        place.real_endpoint("wage", live, failsafe=failsafe(guard.missing(action="fill"))),
+    return [
+        place.real_endpoint("filled", live, failsafe=failsafe(guard.missing(action="fill"))),
         place.real_endpoint("rule", live, fallback=before, failsafe=filling),
         place.real_endpoint("plain", live),
-    )
-    service = place.serve()
-    place.applied()
+    ]
+
+
+def test_a_missing_value_is_filled_for_whoever_answers(shared: Any, paying: Any, wages: pl.DataFrame) -> None:
     usual = float(wages.head(2000)["experience"].median())
     holed = MAN | {"experience": None}
-    assert service.predict(holed, endpoint="plain").status == 422
-    filled, alike = service.predict(holed, MAN | {"experience": round(usual)}).json["predictions"]
+    assert paying.predict(holed, endpoint="plain").status == 422
+    alike = MAN | {"experience": round(usual)}
+    filled, alike = paying.predict(holed, alike, endpoint="filled").json["predictions"]
     assert filled["prediction"] == pytest.approx(alike["prediction"], rel=1e-6)
     assert [(flag["guard"], flag["column"]) for flag in filled["flags"]] == [("missing", "experience")]
     # Its answer breaks the rule, and the one before it breaks it, too: the chain ends, and the row says so.
-    told = service.predict(holed, endpoint="rule")
+    told = paying.predict(holed, endpoint="rule")
     assert (told.status, told.headers["retry-after"]) == (503, "1")
-    assert {flag.guard for frame in place.predicted() if frame.endpoint == "rule" for flag in frame.flags[0]} == {
+    assert {flag.guard for frame in shared.predicted() if frame.endpoint == "rule" for flag in frame.flags[0]} == {
         "missing", "output"
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("answer, told", [("null", None), (7.0, 7.0), ("fall_back", 3.0), ("abstain", None)])
-def test_F18_what_stands_for_an_answer_that_is_no_number(place: Any, answer: Any, told: Any) -> None:
-    declared = failsafe(guard.nan(answer), links=(fallback.constant(3.0),))
-    options = {"failsafe": declared.to_builtins()}
-    place.desire(
-        place.endpoint(live=place.arm(1, nasty_model(1.0)), **options), place.endpoint("other", live=place.arm(2))
+def test_F18_what_stands_for_an_answer_that_is_no_number(place: Any) -> None:
+    stands: dict[str, tuple[Any, float | None]] = {
+        "null": ("null", None), "number": (7.0, 7.0), "fall_back": ("fall_back", 3.0), "abstain": ("abstain", None)
+    }  # fmt: skip
+    live, last = place.arm(1), (fallback.constant(3.0),)
+    service = place.answering(
+        *(
+            place.endpoint(name, live=live, failsafe=failsafe(guard.nan(what), links=last).to_builtins())
+            for name, (what, _) in stands.items()
+        )
     )
-    service = place.serve()
-    place.applied()
-    well, lost, cursed = service.predict(
-        {"person": "a", "x": 1.0}, {"person": "b", "x": -5.0}, {"person": "c", "x": 2.0}
-    ).json["predictions"]
-    assert (well["prediction"], cursed["prediction"]) == (2.0, 3.0)
-    assert (lost["prediction"], "error" in lost) == (told, False)
-    assert lost["flags"][0]["guard"] == "nan"
-    # A model that fails is another matter: no policy about NaN makes a number of it.
-    well, failed = service.predict({"person": "a", "x": 1.0}, {"person": "b", "x": -1.0}).json["predictions"]
-    assert (well["prediction"], failed["prediction"], failed["arm"]) == (2.0, 3.0, "constant")
-
-
-def nasty_model(value: float) -> Any:
-    import nasty
-
-    return nasty.Constant(value)
+    ann, ben, cem = {"person": "a", "x": 1.0}, {"person": "b", "x": -5.0}, {"person": "c", "x": 2.0}
+    for name, (_, told) in stands.items():
+        well, lost, other = service.predict(ann, ben, cem, endpoint=name).json["predictions"]
+        assert (well["prediction"], other["prediction"]) == (2.0, 3.0)
+        assert (lost["prediction"], "error" in lost) == (told, False), name
+        assert lost["flags"][0]["guard"] == "nan"
+        # A model that fails is another matter: no policy about NaN makes a number of it.
+        well, failed = service.predict(ann, ben | {"x": -1.0}, endpoint=name).json["predictions"]
+        assert (well["prediction"], failed["prediction"], failed["arm"]) == (2.0, 3.0, "constant")
 
 
 def test_F18_a_version_that_fails_half_of_the_time_is_left_alone_and_comes_back_when_it_is_well(place: Any) -> None:
@@ -315,17 +307,12 @@ def test_F18_a_version_that_fails_half_of_the_time_is_left_alone_and_comes_back_
         plain, name="alone", fallback=None, live=place.arm(5),
         failsafe=failsafe(links=(fallback.constant(-1.0),), breaker=policy).to_builtins(),
     )  # fmt: skip
+    service = place.answering(plain, chained, alone)
     for endpoint, instead, value in ((plain, "fallback", 11.0), (chained, "fallback", 11.0), (alone, "constant", -1.0)):
-        place.desire(endpoint)
-        service = place.serve()
-        place.applied()
-        seen: list[dict[str, Any]] = []
 
-        def ask(x: float, name: str = endpoint.name, service: Any = service, seen: list[Any] = seen) -> dict[str, Any]:
+        def ask(x: float, name: str = endpoint.name) -> dict[str, Any]:
             reply = service.predict({"person": "p", "x": x}, endpoint=name)
-            row = reply.json["predictions"][0] if reply.status == 200 else {"status": reply.status}
-            seen.append(row)
-            return row
+            return reply.json["predictions"][0] if reply.status == 200 else {"status": reply.status}
 
         def broken(ask: Any = ask) -> bool:
             ask(-1.0)
@@ -334,18 +321,18 @@ def test_F18_a_version_that_fails_half_of_the_time_is_left_alone_and_comes_back_
         place.until(broken, "the breaker to open")
         told = ask(10.0)
         assert (told["arm"], told["prediction"]) == (instead, pytest.approx(value))
-        assert service.status()["endpoints"][endpoint.name]["broken"] == ["live"]
+        broken_now = {name: told["broken"] for name, told in service.status()["endpoints"].items()}
+        assert broken_now == {"wage": [], "chained": [], "alone": []} | {endpoint.name: ["live"]}
         assert "perennial_breakers_open 1" in service.get("/metrics").body.decode()
         assert metric(service, "fallbacks_total", endpoint=endpoint.name, arm=instead) > 0
         place.until(lambda ask=ask: ask(10.0)["arm"] == "live", "the first probe")
         place.until(
-            lambda ask=ask, service=service: (
+            lambda ask=ask: (
                 ask(10.0)["arm"] == "live" and "perennial_breakers_open 0" in service.get("/metrics").body.decode()
             ),
             "the breaker to close",
         )
         assert all(ask(10.0)["arm"] == "live" for _ in range(20))
-        service.close()
 
 
 def test_a_version_that_is_too_slow_opens_the_breaker_as_well(place: Any) -> None:

@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 
 from perennial.serve.forwarding import LARGE_BYTES
-from perennial.serve.frames import Opened, decode
-from perennial.serve.segments import next_frames, segments_in
 
 ROW = {"person": "p", "x": 1.0}
 ROWS = 4000
@@ -31,22 +29,9 @@ def ask(service: Any, body: bytes, **headers: str) -> Any:
     return service.send("POST", "/predict/wage", body, **headers)
 
 
-def writers(place: Any) -> dict[int, int]:
-    """How many requests each process of the service wrote down."""
-    counts: dict[int, int] = {}
-    for path in segments_in(place.segments):
-        frames = [decode(framed.payload) for framed in next_frames(path) if framed.payload]
-        (worker,) = [frame.worker for frame in frames if isinstance(frame, Opened)]
-        counts[worker] = counts.get(worker, 0) + sum(type(frame).__name__ == "Answered" for frame in frames)
-    return counts
-
-
 @pytest.fixture
 def service(place: Any) -> Any:
-    place.desire(place.endpoint(live=place.linear(1)))
-    service = place.serve("--fronts", "2")
-    place.applied()
-    return service
+    return place.answering(place.endpoint(live=place.linear(1)), options=("--fronts", "2"))
 
 
 def test_a_large_request_is_answered_by_a_process_that_answers_nothing_else(place: Any, service: Any) -> None:
@@ -56,7 +41,7 @@ def test_a_large_request_is_answered_by_a_process_that_answers_nothing_else(plac
     rows = replies[1].json["predictions"]
     np.testing.assert_allclose([row["prediction"] for row in rows], np.arange(ROWS) + 1.0, rtol=1e-9)
     assert len(service.fronts()) == 3
-    counts = writers(place)
+    counts = place.writers()
     assert counts[2] == 1
     assert counts.get(0, 0) + counts.get(1, 0) == 2
     status = service.status()

@@ -15,9 +15,7 @@ import numpy as np
 import pytest
 
 from perennial.serve.forwarding import LARGE_BYTES
-from perennial.serve.frames import Opened, decode
 from perennial.serve.protocols.grpc_messages import SERVICE, message
-from perennial.serve.segments import next_frames, segments_in
 
 ROW = {"person": "p", "x": 1.0}
 ROWS = 4000
@@ -49,22 +47,20 @@ def refused(address: str, data: bytes, **metadata: str) -> tuple[grpc.StatusCode
     return error.value.code(), error.value.details() or ""
 
 
-def writers(place: Any) -> dict[int, int]:
-    """How many requests each process of the service wrote down."""
-    counts: dict[int, int] = {}
-    for path in segments_in(place.segments):
-        frames = [decode(framed.payload) for framed in next_frames(path) if framed.payload]
-        (worker,) = [frame.worker for frame in frames if isinstance(frame, Opened)]
-        counts[worker] = counts.get(worker, 0) + sum(type(frame).__name__ == "Answered" for frame in frames)
-    return counts
+def answering(place: Any) -> Any:
+    return place.answering(place.endpoint(live=place.linear(1)), options=("--fronts", "1", "--grpc-port", "0"))
 
 
 @pytest.fixture
 def service(place: Any) -> Any:
-    place.desire(place.endpoint(live=place.linear(1)))
-    service = place.serve("--fronts", "1", "--grpc-port", "0")
-    place.applied()
-    return service
+    """Of one test, which counts what it writes down or pauses a process of it."""
+    return answering(place)
+
+
+@pytest.fixture(scope="module")
+def refusing(shared: Any) -> Any:
+    """Of the tests in which it refuses."""
+    return answering(shared)
 
 
 def pack(service: Any, data: bytes, coding: str = "gzip", path: str = "/predict/wage") -> Any:
@@ -83,23 +79,23 @@ def test_S12_compressed_bodies_are_expanded_where_they_are_small_and_handed_on_w
         np.testing.assert_allclose(
             [row["prediction"] for row in told.json["predictions"]], np.arange(ROWS) + 1.0, rtol=1e-9
         )
-    assert writers(place) == {0: 1, 1: 2}
+    assert place.writers() == {0: 1, 1: 2}
 
 
-def test_S12_what_is_wrong_with_a_large_compressed_body_is_told_as_of_any_other(service: Any) -> None:
+def test_S12_what_is_wrong_with_a_large_compressed_body_is_told_as_of_any_other(refusing: Any) -> None:
     wrong = json.loads(body())
     wrong["records"][2500]["x"] = "wide"
-    told = pack(service, gzip.compress(json.dumps(wrong).encode()))
+    told = pack(refusing, gzip.compress(json.dumps(wrong).encode()))
     assert (told.status, told.json["where"]) == (422, "records[2500].x")
     packed = gzip.compress(body())
-    assert pack(service, packed, path="/predict/nothing").status == 404
-    assert pack(service, packed[:-100]).status == 400  # not whole
-    assert pack(service, packed + b"more").status == 400
+    assert pack(refusing, packed, path="/predict/nothing").status == 404
+    assert pack(refusing, packed[:-100]).status == 400  # not whole
+    assert pack(refusing, packed + b"more").status == 400
     damaged = bytearray(packed)
     damaged[-5] ^= 1  # of the checksum
-    assert pack(service, bytes(damaged)).status == 400
-    assert pack(service, packed, "br").status == 415
-    assert service.predict(ROW).status == 200
+    assert pack(refusing, bytes(damaged)).status == 400
+    assert pack(refusing, packed, "br").status == 415
+    assert refusing.predict(ROW).status == 200
 
 
 def test_S12_a_bomb_is_refused_and_the_front_that_it_came_to_never_expands_it(place: Any, service: Any) -> None:
@@ -132,19 +128,19 @@ def test_large_messages_of_grpc_are_answered_by_the_process_for_large_requests(p
     np.testing.assert_allclose(told.outputs[0].contents.fp64_contents, np.arange(ROWS) + 1.0, rtol=1e-9)
     small = infer(address, call(2))
     np.testing.assert_allclose(small.outputs[0].contents.fp64_contents, [1.0, 2.0])
-    assert writers(place) == {0: 1, 1: 1}
+    assert place.writers() == {0: 1, 1: 1}
     assert b'protocol="grpc",code="200"} 2' in service.get("/metrics").body
 
 
-def test_what_is_wrong_with_a_large_message_of_grpc_is_told_as_of_any_other(place: Any, service: Any) -> None:
-    address = place.status().grpc
+def test_what_is_wrong_with_a_large_message_of_grpc_is_told_as_of_any_other(shared: Any, refusing: Any) -> None:
+    address = shared.status().grpc
     assert refused(address, call(wrong="nothing"))[0] is grpc.StatusCode.NOT_FOUND
     code, says = refused(address, call(10_001))
     assert (code, "10000" in says.replace(",", "")) == (grpc.StatusCode.INVALID_ARGUMENT, True)
     assert refused(address, b"\xff" * 2_000_000)[0] is grpc.StatusCode.INVALID_ARGUMENT
     assert refused(address, call(), idempotency_key="k" * 251)[0] is grpc.StatusCode.INVALID_ARGUMENT
     assert refused(address, b"\x00" * (10 * 1024 * 1024 + 1))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert service.send("POST", "/grpc/infer", call(2)).status == 405  # no address of clients
+    assert refusing.send("POST", "/grpc/infer", call(2)).status == 405  # no address of clients
 
 
 def test_a_key_makes_a_repeated_large_message_of_grpc_one_prediction(place: Any, service: Any) -> None:

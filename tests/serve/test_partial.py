@@ -101,66 +101,74 @@ def test_over_grpc_a_request_fails_as_a_whole_whichever_front_is_in_charge_of_it
     assert [frame.source for frame, _ in place.frames()] == ["grpc"] * 4
 
 
-def test_a_version_that_always_fails_is_stood_in_for_by_the_one_that_the_chain_names(place: Any) -> None:
-    links = (fallback.version("simple@live"), fallback.constant(-1.0))
+@pytest.fixture(scope="module")
+def service(shared: Any) -> Any:
+    """Of the tests below, each with endpoints of its own."""
+    simple = fallback.version("simple@live")
+    return shared.answering(
+        shared.endpoint(
+            "spared", live=shared.arm(7), spare=shared.linear(3), failsafe=chain(simple, fallback.constant(-1.0))
+        ),
+        shared.endpoint("used_up", live=shared.arm(2), spare=shared.arm(3), failsafe=chain(simple)),
+        shared.endpoint("alone", live=shared.arm(2)),
+        shared.endpoint("slow", live=shared.arm(1, slow_s=0.4)),
+        options=("--grpc-port", "0"),
+    )
+
+
+def written_of(place: Any, endpoint: str) -> list[Any]:
+    return [written for written in place.predicted() if written.endpoint == endpoint]
+
+
+def test_a_version_that_always_fails_is_stood_in_for_by_the_one_that_the_chain_names(shared: Any, service: Any) -> None:
     fails = {"person": "p", "x": -1.0}
-    live, spare = place.arm(7), place.linear(3)
-    place.desire(place.endpoint(live=live, spare=spare, failsafe=chain(*links)))
-    service = place.serve()
-    place.applied()
-    assert service.status()["endpoints"]["wage"]["spare"] == 3
-    (told,) = service.predict(fails).json["predictions"]
+    assert service.status()["endpoints"]["spared"]["spare"] == 3
+    (told,) = service.predict(fails, endpoint="spared").json["predictions"]
     assert (told["prediction"], told["version"], told["arm"]) == (pytest.approx(2.0), 3, "spare")
     assert told["flags"] == [{"guard": "fallback", "action": "fall_back", "says": "version 7 did not answer"}]
     assert "error" not in told
-    (written,) = place.predicted()
+    (written,) = written_of(shared, "spared")
     assert (written.versions, written.arms, written.status) == ([3], ["spare"], 200)
     assert [(flag.guard, flag.action) for flag in written.flags[0]] == [("fallback", "fall_back")]
     metrics = service.get("/metrics").body.decode()
-    assert 'perennial_fallbacks_total{endpoint="wage",arm="spare"} 1' in metrics
-    assert 'perennial_guards_total{endpoint="wage",guard="fallback",action="fall_back"} 1' in metrics
-    (well,) = service.predict({"person": "p", "x": 1.0}).json["predictions"]
+    assert 'perennial_fallbacks_total{endpoint="spared",arm="spare"} 1' in metrics
+    assert 'perennial_guards_total{endpoint="spared",guard="fallback",action="fall_back"} 1' in metrics
+    (well,) = service.predict({"person": "p", "x": 1.0}, endpoint="spared").json["predictions"]
     assert (well["arm"], "flags" in well) == ("live", False)
     dies = {"person": "p", "x": -2.0}
-    (told,) = service.predict(dies).json["predictions"]
+    (told,) = service.predict(dies, endpoint="spared").json["predictions"]
     assert (told["prediction"], told["arm"]) == (pytest.approx(1.0), "spare")
 
 
-def test_a_chain_that_is_used_up_says_try_again_and_a_version_alone_says_that_it_fails(place: Any) -> None:
+def test_a_chain_that_is_used_up_says_try_again_and_a_version_alone_says_that_it_fails(
+    shared: Any, service: Any
+) -> None:
     fails = {"person": "p", "x": -1.0}
-    place.desire(
-        place.endpoint(live=place.arm(2), spare=place.arm(3), failsafe=chain(fallback.version("simple@live"))),
-        place.endpoint("alone", live=place.arm(2)),
-    )
-    service = place.serve()
-    place.applied()
-    refused = service.predict(fails, key="k")
+    refused = service.predict(fails, endpoint="used_up", key="k")
     assert (refused.status, refused.headers["retry-after"]) == (503, "1")
     assert refused.json["error_code"] == "TEMPORARILY_UNAVAILABLE"
     assert "x is cursed" in refused.json["message"]
-    assert service.predict(fails, key="k").status == 503  # asked anew: it is not remembered as an answer
-    assert [told.status for told in place.predicted()] == [503, 503]
+    # Asked anew: it is not remembered as an answer.
+    assert service.predict(fails, endpoint="used_up", key="k").status == 503
+    assert [told.status for told in written_of(shared, "used_up")] == [503, 503]
     assert service.predict(fails, endpoint="alone").status == 500
-    well, failed = service.predict({"person": "p", "x": 1.0}, fails).json["predictions"]
+    well, failed = service.predict({"person": "p", "x": 1.0}, fails, endpoint="used_up").json["predictions"]
     assert (well["prediction"], failed["prediction"], "x is cursed" in failed["error"]) == (3.0, None, True)
 
 
-def test_the_timeout_of_a_request_is_the_callers_deadline_over_http_and_grpc(place: Any) -> None:
-    place.desire(place.endpoint(live=place.arm(1, slow_s=0.4)))
-    service = place.serve("--grpc-port", "0")
-    place.applied()
+def test_the_timeout_of_a_request_is_the_callers_deadline_over_http_and_grpc(shared: Any, service: Any) -> None:
     row = {"person": "p", "x": 1.0}
 
     def ask(**parameters: Any) -> Any:
-        return service.send("POST", "/v2/models/wage/infer", inference([row], parameters=parameters))
+        return service.send("POST", "/v2/models/slow/infer", inference([row], parameters=parameters))
 
     assert [ask(timeout=told).status for told in (50_000, 0, 20_000_000)] == [504, 200, 200]
     for wrong in (-1, 1.5, True, "soon"):
         refused = ask(timeout=wrong)
         assert (refused.status, "parameters.timeout" in refused.json["error"]) == (400, True), wrong
-    with grpc.insecure_channel(place.status().grpc) as channel:
+    with grpc.insecure_channel(shared.status().grpc) as channel:
         infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")
-        request = message("ModelInferRequest")(model_name="wage")
+        request = message("ModelInferRequest")(model_name="slow")
         request.inputs.add(name="person", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"p")
         request.inputs.add(name="x", datatype="FP64", shape=[1]).contents.fp64_contents.append(1.0)
         assert infer(request.SerializeToString(), timeout=120)
@@ -172,4 +180,4 @@ def test_the_timeout_of_a_request_is_the_callers_deadline_over_http_and_grpc(pla
         with pytest.raises(grpc.RpcError) as error:
             infer(request.SerializeToString(), timeout=120)
         assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert service.predict(row).status == 200
+    assert service.predict(row, endpoint="slow").status == 200

@@ -33,6 +33,12 @@ def test_a_prediction_is_the_models_and_is_in_the_segment_when_the_answer_is_her
     assert place.status().ready is False
 
 
+@pytest.fixture(scope="module")
+def service(shared: Any) -> Any:
+    """A worker's model behind the endpoint `wage`."""
+    return shared.answering(shared.endpoint(live=shared.arm(1)))
+
+
 def _rows(count: int) -> bytes:
     return json.dumps({"records": [{"person": "p", "x": 1.0}] * count}).encode()
 
@@ -77,8 +83,7 @@ def test_S13_bad_requests_are_answered_with_a_4xx_that_says_what_is_wrong(place:
     assert service.status()["received"] == 101
 
 
-def test_S12_a_huge_body_is_refused_without_reading_on(place: Any) -> None:
-    service = place.serve()
+def test_S12_a_huge_body_is_refused_without_reading_on(service: Any) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=60) as client:
         client.sendall(b"POST /predict/wage HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000000\r\n\r\n{")
         told = b"".join(iter(lambda: client.recv(65536), b""))  # until the service closes the connection
@@ -91,10 +96,7 @@ def test_S12_a_huge_body_is_refused_without_reading_on(place: Any) -> None:
         assert client.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
-def test_C05_a_page_of_another_site_cannot_ask(place: Any) -> None:
-    place.desire(place.endpoint(live=place.arm(1)))
-    service = place.serve()
-    place.applied()
+def test_C05_a_page_of_another_site_cannot_ask(service: Any) -> None:
     body = b'{"records": [{"person": "p", "x": 1}]}'
     assert service.send("POST", "/predict/wage", body, Host="evil.example").status == 403
     assert service.send("POST", "/predict/wage", body, Origin="http://evil.example").status == 403
@@ -102,16 +104,13 @@ def test_C05_a_page_of_another_site_cannot_ask(place: Any) -> None:
     assert service.send("POST", "/predict/wage", body, Origin=f"http://127.0.0.1:{service.port}").status == 200
 
 
-def test_F18_a_row_that_raises_gets_an_error_and_its_neighbours_an_answer(place: Any) -> None:
-    place.desire(place.endpoint(live=place.arm(1)))
-    service = place.serve()
-    place.applied()
+def test_F18_a_row_that_raises_gets_an_error_and_its_neighbours_an_answer(shared: Any, service: Any) -> None:
     alone = service.predict({"person": "p", "x": -1})
     assert alone.status == 500
     assert alone.json["error_code"] == "USER_CODE_ERROR"
     assert "x is cursed" in alone.json["message"]
-    assert place.predicted()[0].id == alone.json["request_id"]
-    assert "x is cursed" in place.predicted()[0].outputs[0]["error"]
+    (written,) = (one for one in shared.predicted() if one.id == alone.json["request_id"])
+    assert "x is cursed" in written.outputs[0]["error"]
     among = service.predict({"person": "p", "x": 1}, {"person": "p", "x": -1}, {"person": "p", "x": 2})
     assert [row["prediction"] for row in among.json["predictions"]] == [2, None, 3]
 
@@ -129,12 +128,9 @@ def test_F18_a_row_that_raises_gets_an_error_and_its_neighbours_an_answer(place:
     assert {i: reply.status for i, reply in replies.items()} == {i: 500 if i == 7 else 200 for i in range(16)}
 
 
-def test_what_the_model_prints_goes_to_the_log_and_disturbs_nothing(place: Any) -> None:
-    place.desire(place.endpoint(live=place.arm(1)))
-    service = place.serve()
-    place.applied()
+def test_what_the_model_prints_goes_to_the_log_and_disturbs_nothing(shared: Any, service: Any) -> None:
     assert service.predict({"person": "p", "x": -4}).json["predictions"][0]["prediction"] == -3
-    assert "the model talks" in place.log()
+    assert "the model talks" in shared.log()
 
 
 def test_F14_the_same_key_gives_the_same_ids_and_answers_also_after_kill_9(place: Any) -> None:
@@ -171,8 +167,8 @@ def test_F14_one_key_from_many_clients_at_once_is_computed_once(place: Any) -> N
     assert len(place.predicted()) == 1
 
 
-@pytest.mark.parametrize("path", ["/livez", "/health", "/readyz", "/status", "/metrics"])
-def test_P15_a_service_without_endpoints_is_well(place: Any, path: str) -> None:
+def test_P15_a_service_without_endpoints_is_well(place: Any) -> None:
     service = place.serve()
     place.applied(0)
-    assert service.get(path).status == 200
+    paths = ("/livez", "/health", "/readyz", "/status", "/metrics")
+    assert {path: service.get(path).status for path in paths} == dict.fromkeys(paths, 200)

@@ -159,12 +159,11 @@ def test_S10_a_restart_serves_what_the_spec_says_and_counts_on(place: Any) -> No
 # Limits, one below and one above
 
 
-@pytest.fixture
-def limited(place: Any) -> Any:
-    place.desire(place.endpoint(live=place.linear(1)))
-    service = place.serve("--max-body-bytes", "200000", "--max-rows", "50")
-    place.applied()
-    return service
+@pytest.fixture(scope="module")
+def limited(shared: Any) -> Any:
+    return shared.answering(
+        shared.endpoint(live=shared.linear(1)), options=("--max-body-bytes", "200000", "--max-rows", "50")
+    )
 
 
 def test_C18_the_body(limited: Any) -> None:

@@ -64,12 +64,19 @@ def test_C09_code_runs_only_where_the_spec_says_so_and_unset_means_no(place: Any
     place.until(lambda: len(service.workers()) == 1, "the end of the worker that may not")
 
 
-def test_C09_a_format_without_code_needs_nobody_to_vouch_for_it(place: Any) -> None:
-    linear = place.linear(1)
-    place.desire(place.endpoint(live=type(linear)(version=1, package=linear.package)))
-    service = place.serve()
-    place.applied()
-    assert service.predict({"person": "p", "x": 1}).json["predictions"][0]["prediction"] == pytest.approx(2.0)
+@pytest.fixture(scope="module")
+def service(shared: Any) -> Any:
+    """Of two models: one with code of its own, and one without, for which nobody vouches."""
+    linear = shared.linear(1)
+    return shared.answering(
+        shared.endpoint("code", live=shared.arm(1)),
+        shared.endpoint("plain", live=type(linear)(version=1, package=linear.package)),
+    )
+
+
+def test_C09_a_format_without_code_needs_nobody_to_vouch_for_it(service: Any) -> None:
+    (told,) = service.predict({"person": "p", "x": 1}, endpoint="plain").json["predictions"]
+    assert told["prediction"] == pytest.approx(2.0)
 
 
 def test_C08_a_model_in_a_worker_has_no_secrets_and_no_network(
@@ -142,12 +149,10 @@ def test_C08_the_memory_of_a_worker_can_be_limited() -> None:
     assert told.stdout == "no\n", told.stderr
 
 
-def test_C08_the_service_itself_loads_no_model(place: Any) -> None:
+def test_C08_the_service_itself_loads_no_model(service: Any) -> None:
     linear = LinearRegression
-    place.desire(place.endpoint(live=place.arm(1)))
-    service = place.serve()
-    place.applied()
-    assert service.predict({"person": "p", "x": 1}).status == 200
+    for endpoint in ("code", "plain"):
+        assert service.predict({"person": "p", "x": 1}, endpoint=endpoint).status == 200
     mapped = Path(f"/proc/{service.process.pid}/maps").read_text()
     assert linear.__module__.partition(".")[0] not in mapped
     assert "numpy" not in mapped

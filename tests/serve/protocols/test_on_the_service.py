@@ -21,13 +21,10 @@ from tests.serve.protocols.browser import Browser
 ARROW, PARQUET, JSON = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet", "application/json"
 
 
-@pytest.fixture
-def service(place: Place) -> Service:
+@pytest.fixture(scope="module")
+def service(shared: Place) -> Service:
     """One endpoint that answers x + 1."""
-    place.desire(place.endpoint(live=place.linear(1)))
-    service = place.serve()
-    place.applied()
-    return service
+    return shared.answering(shared.endpoint(live=shared.linear(1)))
 
 
 def stream(table: pa.Table) -> bytes:
