@@ -19,7 +19,7 @@ import msgspec
 
 from perennial.errors import Unavailable
 from perennial.serve.orders import Channel, Told
-from perennial.serve.pace import Pace
+from perennial.serve.pace import OUTLIER, Pace
 from perennial.serve.parts import Part
 from perennial.store.decoding import ready
 
@@ -30,6 +30,8 @@ __all__ = ["Crashed", "Deadline", "Line"]
 
 BATCH_ROWS = 1024  # rows of several requests put together; one request may be larger
 QUEUE_ROWS = 20_000  # waiting rows beyond which a request is refused at once
+DELAY_WEIGHT = 0.1  # of the latest wait for the worker to begin
+MARGIN = 1.15  # times of its usual cost that a call is given before somebody's deadline
 AGAIN_S = 0.05  # before the next try to reach a worker that is not there
 
 log = logging.getLogger("perennial.serve")
@@ -75,7 +77,8 @@ class Line:
         self._hangs = hangs
         self._parts: deque[Part] = deque()
         self._sent: list[Part] = []
-        self._sent_at = 0.0
+        self._sent_at = 0.0  # or when the worker began with it
+        self._delay_s = 0.0  # between the two: it may be at work for another front
         self._is_there = self._has_begun = False
         self._hang_s = hang_s
         self._watch: asyncio.TimerHandle | None = None
@@ -91,6 +94,7 @@ class Line:
         if self._parts and self.waiting + part.asked.height > QUEUE_ROWS:
             part.settle(Unavailable(f"{self.name} has {self.waiting} rows waiting", remedy="try again in a moment"))
             return
+        part.deadline = min(part.deadline, time.perf_counter() + timeout_s)
         part.timer = self._loop.call_later(timeout_s, self._expire, part, timeout_s)
         self._parts.append(part)
         self.waiting += part.asked.height
@@ -128,7 +132,11 @@ class Line:
             self._send()
             return
         if not told.values:  # it begins with what was sent last
-            self._pid, self._has_begun, self._sent_at = told.pid, True, time.monotonic()
+            now = time.monotonic()
+            # One long wait tells of the machine, or of a worker that was stopped.
+            waited_s = min(now - self._sent_at, OUTLIER * self._delay_s + 0.001)
+            self._delay_s += DELAY_WEIGHT * (waited_s - self._delay_s)
+            self._pid, self._has_begun, self._sent_at = told.pid, True, now
             self._watch = self._loop.call_later(self._hang_s, self._on_hang)
             return
         self._unwatch()
@@ -182,27 +190,40 @@ class Line:
         """
         if self._channel is None or not self._is_there or self._sent:
             return
-        batch: list[Part] = []
-        rows = 0
-        while self._parts:
-            part = self._parts[0]
-            if part.is_settled:  # expired
-                self._parts.popleft()
-                self.waiting -= part.asked.height
-                continue
-            if batch and (part.alone or batch[0].alone or rows + part.asked.height > BATCH_ROWS):
-                break
-            self._parts.popleft()
-            batch.append(part)
-            rows += part.asked.height
+        batch = self._batch()
         if not batch:
             self._idle.set()
             return
         self._sent = batch
-        self._has_begun = False
+        self._has_begun, self._sent_at = False, time.monotonic()
         self._channel.send(
             batch[0].asked.rows() if len(batch) == 1 else [r for part in batch for r in part.asked.rows()]
         )
+
+    def _batch(self) -> list[Part]:
+        """What the next message holds.
+
+        Whoever cannot be answered in time any more is passed over, to expire without being computed, and whoever would
+        make others too late waits. One is always taken: only calls tell what a call takes.
+        """
+        batch: list[Part] = []
+        rows, first, now = 0, float("inf"), time.perf_counter() + self._delay_s
+        while self._parts:
+            part = self._parts[0]
+            height = part.asked.height
+            is_hopeless = part.deadline < now + MARGIN * self.pace.cost_s(height)
+            if part.is_settled or (is_hopeless and (batch or len(self._parts) > 1)):
+                self._parts.popleft()
+                self.waiting -= height
+                continue
+            if batch and (part.alone or batch[0].alone or rows + height > BATCH_ROWS):
+                break
+            if batch and now + MARGIN * self.pace.cost_s(rows + height) > min(first, part.deadline):
+                break
+            self._parts.popleft()
+            batch.append(part)
+            rows, first = rows + height, min(first, part.deadline)
+        return batch
 
     def _expire(self, part: Part, timeout_s: float) -> None:
         if part not in self._sent or not self._has_begun:

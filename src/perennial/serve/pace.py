@@ -6,7 +6,7 @@ of different sizes were seen b is 0, since a batch usually costs little more tha
 
 from __future__ import annotations
 
-__all__ = ["Pace"]
+__all__ = ["OUTLIER", "Pace"]
 
 MEMORY = 0.05  # weight of the newest call
 LEAST_WAIT_S = 0.05  # that a queue may always take
