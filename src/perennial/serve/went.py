@@ -38,6 +38,7 @@ class Went:
         """It is loaded no more."""
         for slot in [slot for slot in self._latest if slot[1] == package]:
             del self._latest[slot]
+            self._failing.discard(slot)
 
     async def tell(self) -> None:
         """Tell the parent for ever: of packages that fail, and of those that are left alone."""

@@ -7,6 +7,7 @@ do so at once. So whoever names a type of ours to it says `ready(Type)`.
 from __future__ import annotations
 
 import threading
+from collections.abc import MutableSet
 from typing import TypeVar
 from weakref import WeakSet
 
@@ -17,19 +18,15 @@ __all__ = ["ready"]
 Kind = TypeVar("Kind")
 
 _turn = threading.RLock()
-_classes: WeakSet[type] = WeakSet()
+_classes: WeakSet[object] = WeakSet()  # those made for an endpoint go with it
 _others: set[object] = set()
 
 
 def ready(kind: Kind) -> Kind:
     """This type, which any thread may use from now on."""
-    if isinstance(kind, type):
-        if kind not in _classes:
-            with _turn:
-                msgspec.msgpack.Decoder(kind)
-                _classes.add(kind)
-    elif kind not in _others:
+    known: MutableSet[object] = _classes if isinstance(kind, type) else _others
+    if kind not in known:
         with _turn:
             msgspec.msgpack.Decoder(kind)
-            _others.add(kind)
+            known.add(kind)
     return kind
