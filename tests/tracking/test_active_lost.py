@@ -1,4 +1,4 @@
-"""Runs whose program, owner or network goes: nothing is lost or counts twice, and training never fails because of it."""
+"""Runs whose program, owner or network goes: nothing is lost, and training never fails because of it."""
 
 from __future__ import annotations
 
