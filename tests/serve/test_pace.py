@@ -34,7 +34,7 @@ def test_whoever_comes_first_is_always_taken() -> None:
     assert paced(3.0, 0.0, [1]).allows(0, rows=10_000)
 
 
-def test_of_a_slow_model_few_may_wait_and_of_a_quick_one_many() -> None:
+def test_S01_of_a_slow_model_few_may_wait_and_of_a_quick_one_many() -> None:
     slow = paced(0.0, 0.01, [1, 2, 3, 4, 5, 6, 7, 8] * 20)
     quick = paced(0.0, 0.00001, [1, 2, 3, 4, 5, 6, 7, 8] * 20)
     most = [max(waiting for waiting in range(5000) if pace.allows(waiting)) for pace in (slow, quick)]
