@@ -21,6 +21,8 @@ from reliability.trial import Held, Trial, ms
 __all__ = ["cold_start", "deaths", "terminated"]
 
 WORKER = "perennial.serve.worker"
+BURST = 4  # kills in a row; who dies more often than that is started again ever later
+STEADY_S = 61.0  # after which its deaths are forgotten
 
 
 def deaths(trial: Trial) -> list[Held]:
@@ -35,13 +37,15 @@ def dead_workers(trial: Trial) -> list[Held]:
     workspace.desire(trial.endpoint(live=trial.known(workspace, 1, sleep_s=0.02)))
     kills = 3 if trial.short else 20
     with trial.start(workspace) as running:
-        load = trial.opened(trial.load(running), 200.0, kills * 30.0)
+        load = trial.opened(trial.load(running), 200.0, kills * 40.0)
         before = running.memory()["pss_mb"]
         back = list[float]()
         with Asking(load) as asking:
             asking.begun()
             time.sleep(1.0)
-            for _ in range(kills):
+            for kill in range(kills):
+                if kill and kill % BURST == 0:
+                    time.sleep(STEADY_S)
                 pids = [process.pid for process in running.of(WORKER)]
                 began = time.perf_counter()
                 for pid in pids:

@@ -16,7 +16,9 @@ from typing import Any
 
 from perennial.errors import ConfigError
 
-__all__ = ["Settings", "read_settings", "without_password"]
+__all__ = ["DEVICES", "Settings", "read_settings", "without_password"]
+
+DEVICES = ("cpu", "cuda")
 
 
 def _setting(default: object, unit: str, says: str, *, secret: bool = False, choices: tuple[str, ...] = ()) -> Any:
@@ -53,6 +55,8 @@ class Settings:
     trace_share: float = _setting(0.01, "share", "of the requests without a trace of their own that are traced")
     worker_memory_bytes: int = _setting(0, "bytes", "memory of one process that holds a model; 0 is no limit")
     worker_network: bool = _setting(False, "true or false", "whether models that answer may reach the network")
+    device: str = _setting("cpu", "cpu or cuda", "where models of toolkits with a choice answer", choices=DEVICES)
+    device_fallback: bool = _setting(True, "true or false", "whether the CPU answers where an accelerator has failed")
     trusted_types: str = _setting("", "names", "types (module.Class, separated by commas) that model files may name")
     max_model_bytes: int = _setting(5 * 1024**3, "bytes", "files of one model that is brought in")
     explain_s: float = _setting(30.0, "seconds", "time that explaining a new model may take")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -70,3 +71,29 @@ def test_a_breaker_closes_though_all_callers_are_on_one_front(place: Any) -> Non
     place.until(is_closed, "the breaker to close")
     assert [ask(5.0) for _ in range(10)] == ["live"] * 10
     connection.close()
+
+
+def test_F18_a_version_is_tried_again_behind_the_back_of_callers_who_are_answered_by_another(place: Any) -> None:
+    policy = BreakerPolicy(failures=0.5, of=4, open_s=0.2, probes=3)
+    failsafe = FailSafe.of(FailSafePolicy(breaker=policy)).to_builtins()
+    place.desire(place.endpoint(live=place.arm(2), fallback=place.linear(1), failsafe=failsafe))
+    service = place.serve()
+    place.applied()
+
+    def ask(x: float) -> tuple[int, str]:
+        reply = service.predict({"person": "p", "x": x})
+        return reply.status, reply.json["predictions"][0]["arm"] if reply.status == 200 else ""
+
+    def states() -> dict[str, str]:
+        told: dict[str, str] = service.status()["endpoints"]["wage"]["breakers"]
+        return told
+
+    place.until(lambda: ask(-1.0) == (200, "fallback"), "the breaker to open")
+    # Again and again it is tried with rows on which it fails: no caller sees anything of it.
+    began, seen = time.monotonic(), set[tuple[int, str]]()
+    while time.monotonic() < began + 1.5:
+        seen.add(ask(-1.0))
+    assert seen == {(200, "fallback")}
+    assert states() != {}
+    place.until(lambda: ask(5.0) == (200, "live"), "the breaker to close, with rows on which it does well")
+    assert states() == {}

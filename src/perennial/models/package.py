@@ -25,6 +25,12 @@ from blake3 import blake3
 from msgspec import Struct
 
 from perennial.errors import Corrupt, Invalid, NotFound, PerennialError, Refused, UserCodeError
+from perennial.models.accelerator import (
+    AcceleratorFailed,
+    asks_for_accelerator,
+    failure_of_accelerator,
+    is_out_of_memory,
+)
 from perennial.models.background import BACKGROUND, read_background
 from perennial.models.facts.compilation import Compilation
 from perennial.models.priors import CorrectedScorer, read_priors
@@ -350,6 +356,7 @@ class Predictor:
         check_format(folder, manifest)
         signature = msgspec.json.decode(files["signature.json"], type=ready(Signature))
         settings = msgspec.json.decode(files["model.json"], type=ready(Settings))
+        native = native or (asks_for_accelerator(manifest.kind) and (trusted or not manifest.runs_code))
         compiled = None if native else compilation_in(folder)
         is_compiled = compiled is not None and compiled.form is not None and compiled.main is not None
         # A compiled model without features needs nothing of the user's: classes in the module are the pickle's.
@@ -402,11 +409,20 @@ class Predictor:
         """One answer for each row: {"prediction": value}, with "probabilities" {class: p} from a classifier.
 
         A row on which features or model fail is answered {"prediction": None, "error": reason}; its neighbours are not
-        touched by it.
+        touched by it. Rows that are too many for an accelerator's memory are answered in smaller batches.
+
+        Raises:
+            AcceleratorFailed: The device is lost, or too small for a single row; no row is to blame.
         """
         try:
             return self._batch(frame)
-        except Exception as error:  # noqa: BLE001  # the user's code: recorded in the row that caused it
+        except Exception as error:  # the user's code: recorded in the row that caused it
+            said = failure_of_accelerator(error)
+            if said is not None:
+                if frame.height == 1 or not is_out_of_memory(said):
+                    raise AcceleratorFailed(said) from error
+                half = frame.height // 2
+                return [*self.predict(frame[:half]), *self.predict(frame[half:])]
             if frame.height == 1:
                 # Only what happened: where it stands on the disk of the service is nobody's business outside.
                 told = error.what if isinstance(error, PerennialError) else str(error)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import msgspec
 
 from perennial.config import Settings
+from perennial.models.accelerator import DEVICE
 from perennial.models.policy import allow_types, types_in
 
 __all__ = ["Rules", "confine", "environment", "rules_of"]
@@ -33,7 +34,7 @@ _NAMES = frozenset(
         "LD_LIBRARY_PATH",
         "LOGNAME",
         "PATH",
-        "PERENNIAL_DEVICE",
+        DEVICE,
         "POLARS_MAX_THREADS",
         "RENV_PATHS_CACHE",
         "SYSTEMROOT",

@@ -22,8 +22,9 @@ from pathlib import Path
 
 import uvloop
 
-from perennial.config import Settings, read_settings
+from perennial.config import DEVICES, Settings, read_settings
 from perennial.errors import ConfigError, Conflict, Mistake, PerennialError
+from perennial.models.accelerator import DEVICE
 from perennial.models.policy import types_in
 from perennial.models.sandbox import Rules
 from perennial.serve.accepting import BOARD, board_bytes
@@ -63,6 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fronts", type=int, default=cores(), help="processes that answer clients")
     parser.add_argument("--worker-network", action="store_true", help="let models reach the network")
     parser.add_argument("--worker-memory-bytes", type=int, default=default.worker_memory_bytes, help="0: no limit")
+    parser.add_argument("--device", choices=DEVICES, default=default.device, help="where models answer")
+    parser.add_argument("--no-device-fallback", action="store_true", help="a lost device is not replaced by the CPU")
     parser.add_argument("--trusted-types", default=default.trusted_types, help="types that model files may name")
     parser.add_argument("--access-log", action="store_true", help="write serving/access/*.jsonl")
     parser.add_argument("--access-log-share", type=_share, default=default.access_log_share, help="of the answers")
@@ -74,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--die-with-parent", action="store_true", help="end when standard input ends")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    os.environ[DEVICE] = options.device  # workers inherit it
     try:
         _check(options)
         with _alone(options.workspace):
@@ -157,7 +161,7 @@ async def _serve(options: argparse.Namespace, sock: socket.socket, grpc: socket.
             address=address,
             rules=Rules(network=options.worker_network, memory_bytes=options.worker_memory_bytes,
                         types=types_in(options.trusted_types)),
-            private=private, grpc=listening,
+            private=private, grpc=listening, falls_back=not options.no_device_fallback,
         )  # fmt: skip
         parent.start(_configs(options, private, listening))
         loop = asyncio.get_running_loop()

@@ -72,8 +72,8 @@ class Engine:
 
     def admits(self, route: Route) -> bool:
         """Whether one more request would be answered in a decent time."""
-        model = route.models.get("live") or route.models.get("fallback")
-        if model is None:
+        model = route.models.get(route.arm("live"))
+        if model is None:  # it is up to the chain of fallbacks
             return self.pace.allows(self._inline)
         if isinstance(model, InlineModel):
             # Who is the first to ask this model is answered before those who made the others wait.
@@ -160,6 +160,9 @@ class Engine:
     def _ask(self, job: Job, part: Part) -> None:
         """Ask the version of a part's arm, or who stands in for it."""
         arm = job.route.arm(part.arm)
+        if arm != part.arm and part.arm in job.route.models and job.route.gates[part.arm].takes_probe():
+            # Whether it is well again is found out behind the caller's back, who gets an answer that can be relied on.
+            self._put(Part(part.asked, part.arm, self._probed, deadline=job.deadline, job=job))
         if not arm:
             job.scatter()
             rows = list(part.rows) if part.rows is not None else list(range(part.asked.height))
@@ -169,7 +172,11 @@ class Engine:
         if arm != part.arm:
             self._counters.add("fallbacks_total", (job.route.name, arm), part.asked.height)
         part.arm = arm
-        model = job.route.models[arm]
+        self._put(part)
+
+    def _put(self, part: Part) -> None:
+        """Ask the model of a part's arm."""
+        model = part.job.route.models[part.arm]
         if isinstance(model, InlineModel):
             model.ask(part)
             self._inline += 1
@@ -233,10 +240,7 @@ class Engine:
             job.fail(part)
             self._count_down(job)
             return
-        is_well = told.errors is None or None in told.errors
-        if is_well and route.slow_s < float("inf"):
-            is_well = time.perf_counter() - job.wanted.started <= route.slow_s
-        self.on_outcome(route.name, route.keys[part.arm], is_well)
+        self.on_outcome(route.name, route.keys[part.arm], _went_well(part))
         guarding = route.guardings.get(part.arm)
         checked = None
         if guarding is not None:
@@ -251,6 +255,11 @@ class Engine:
                 return
         self._count_down(job)
 
+    def _probed(self, part: Part) -> None:
+        """A version that others stand in for was asked as well: only how that went is of interest."""
+        route = part.job.route
+        self.on_outcome(route.name, route.keys[part.arm], _went_well(part))
+
     def _fall_back(self, job: Job, rows: list[int], step: int, part: Part | None) -> None:
         """Bring rows to the next in the chain who is there; the request's share in `left` goes with them."""
         route = job.route
@@ -262,7 +271,7 @@ class Engine:
             if link.kind == "arm":
                 again = Part(job.given.take(rows), link.arm, self._settled, rows=rows, deadline=job.deadline, job=job)
                 again.step = at + 1
-                self._ask_link(again)
+                self._put(again)
                 return
             if link.kind == "constant":
                 job.give(rows, link.value, link.probabilities)
@@ -272,16 +281,6 @@ class Engine:
             return
         job.give_up(rows, part)
         self._count_down(job)
-
-    def _ask_link(self, part: Part) -> None:
-        model = part.job.route.models[part.arm]
-        if isinstance(model, InlineModel):
-            model.ask(part)
-            self._inline += 1
-            self._models.add(model)
-            self._wake()
-        else:
-            model.ask(part, max(0.0, part.deadline - time.perf_counter()))
 
     def _count_down(self, job: Job) -> None:
         job.left -= 1
@@ -359,3 +358,12 @@ class Engine:
                 endpoint, route.intake.names, key=route.key, classes=route.classes, policy=policy
             )
         return route.layout
+
+
+def _went_well(part: Part) -> bool:
+    """Whether a model answered, in time, at least one of the rows."""
+    told, job = part.told, part.job
+    if told is None or (told.errors is not None and None not in told.errors):
+        return False
+    slow_s = job.route.slow_s
+    return slow_s == float("inf") or time.perf_counter() - job.wanted.started <= slow_s

@@ -130,9 +130,10 @@ class Intake:
         # unless something unusual (an escape) is there as well: then it is looked for.
         if records is None:
             columns = msgspec.structs.astuple(found.columns)
-            if body.count(b'"') != self._quotes_of_columns(columns) or b"\\" in body:
+            has_escapes = b"\\" in body
+            if has_escapes or body.count(b'"') != self._quotes_of_columns(columns):
                 strictly(body, _REMEDY)
-            return self._of_struct(columns)
+            return self._of_struct(columns, has_escapes=has_escapes)
         rows = list(map(msgspec.structs.astuple, records))
         quotes = 2 + 2 * len(rows) * (len(self.names) + len(self._quoted))
         if body.count(b'"') != quotes - 2 * self._left_out(rows) or b"\\" in body:
@@ -291,9 +292,15 @@ class Intake:
 
     # columns
 
-    def _of_struct(self, columns: tuple[Any, ...]) -> Asked:
-        found = dict(zip(self.names, columns, strict=True))
-        return self.of_columns({name: values for name, values in found.items() if values is not None})
+    def _of_struct(self, columns: tuple[Any, ...], *, has_escapes: bool) -> Asked:
+        """Columns whose values the JSON parser has checked, each by itself: what is left is what they are together."""
+        found: dict[str, Sequence[Any]] = {
+            name: values for name, values in zip(self.names, columns, strict=True) if values is not None
+        }
+        if has_escapes or not self._is_plain or len(set(map(len, found.values()))) != 1:
+            return self.of_columns(found)
+        height = len(next(iter(found.values())))
+        return Asked(self.names, columns=[[None] * height if values is None else values for values in columns])
 
     def _column(self, field: Field, values: Values, where: str) -> Values:
         if hasattr(values, "dtype"):

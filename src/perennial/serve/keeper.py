@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from perennial.models.accelerator import without_accelerators
 from perennial.models.sandbox import environment
 from perennial.serve.orders import Channel, Duty, Hello
 from perennial.store.decoding import ready
@@ -45,10 +46,15 @@ class Keeper:
         address: Where the fronts ask it.
         is_ready: A warm process is there; `was_ready`: there once was one.
         problem: Why the latest start failed.
+        lost: What an accelerator said that failed it; since then it answers on the CPU, if it may.
     """
 
-    def __init__(self, duty: Duty, name: str, address: Path, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, duty: Duty, name: str, address: Path, changed: Callable[[], None], *, falls_back: bool = True
+    ) -> None:
         self.name = name
+        self.lost = ""
+        self.falls_back = falls_back
         self.address = str(address)
         self.problem: str | None = None
         self.is_ready = False
@@ -101,6 +107,13 @@ class Keeper:
             self._loop.call_later(BACKOFF_S[-1], self._start)
 
     def on_hello(self, hello: Hello) -> None:
+        if hello.lost:
+            self.lost = hello.lost
+            self.is_ready = False
+            then = "the next process answers on the CPU" if self.falls_back else "the next process tries it again"
+            log.error("%s: its accelerator failed, %s: %s", self.name, then, hello.lost)
+            self._changed()
+            return
         self.problem = hello.problem
         if hello.problem is None:
             self.is_ready = self.was_ready = True
@@ -115,7 +128,7 @@ class Keeper:
         if process.is_warm and self.problem is None:
             self._deaths.append(time.monotonic())
         elif self.problem is None:
-            self.problem = "its worker process died while starting"
+            self.problem = self.lost or "its worker process died while starting"
         self.is_ready = False
         self._fast_deaths = 0 if lived_s > STEADY_S else self._fast_deaths + 1
         if self._is_stopping:
@@ -134,6 +147,9 @@ class _Process:
         self._started = time.monotonic()
         self.is_warm = False
         ours, theirs = socket.socketpair()
+        around = environment(os.environ)
+        if owner.lost and owner.falls_back:
+            around = without_accelerators(around)
         with theirs:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", "perennial.serve.worker", msgspec.json.encode(duty).decode(),
@@ -141,7 +157,7 @@ class _Process:
                 stdin=subprocess.PIPE,
                 stdout=2,
                 pass_fds=(theirs.fileno(), listener.fileno()),
-                env=environment(os.environ),
+                env=around,
             )  # fmt: skip
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(START_S, self._too_slow)
@@ -167,7 +183,7 @@ class _Process:
 
     def _on_hello(self, hello: Hello) -> None:
         self._timer.cancel()
-        self.is_warm = True
+        self.is_warm = self.is_warm or not hello.lost
         self._owner.on_hello(hello)
 
     def _on_end(self) -> None:

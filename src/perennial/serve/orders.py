@@ -340,9 +340,10 @@ class Duty(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
-    """The worker is warm, or says why it will never be."""
+    """The worker is warm, or says why it will never be; or, as its last words, what its accelerator `lost` said."""
 
     problem: str | None = None
+    lost: str = ""
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True):

@@ -72,6 +72,7 @@ class Parent:
         rules: Rules,
         private: Path,
         grpc: str = "",
+        falls_back: bool = True,
     ) -> None:
         files.mkdirs(serving)
         self._serving = serving
@@ -84,8 +85,9 @@ class Parent:
         self._prepared: dict[int, Config] = {}
         self._rolling = Rolling(self._fronts, self._started, self._retired)
         self._placing = Placing(
-            self._fronts, self._follow, serving=serving, objects=objects, rules=rules, private=private
-        )
+            self._fronts, self._follow, serving=serving, objects=objects, rules=rules, private=private,
+            falls_back=falls_back,
+        )  # fmt: skip
         self._breakers = Breakers(self._fronts, self._placing.is_crashing)
         self._sums = Sums(self._fronts, self._gathered)
         self._routes: dict[str, EndpointSpec] = {}
@@ -266,6 +268,7 @@ class Parent:
             "fronts": float(sum(bool(front.pid) for front in self._fronts)),
             "revision": float(status.revision),
             "breakers_open": float(self._breakers.open),
+            "accelerators_lost": float(sum(bool(self._placing.lost(key)) for key in self._placing.hosts)),
         }
         return msgspec.json.encode(status), prometheus(self._sums.reports(), gauges)
 
@@ -306,6 +309,7 @@ class Parent:
                 broken=[arm for arm, told in arms.items() if self._breakers.is_out(name, key_of(told))],
                 breakers={arm: state for arm, state in states.items() if state != "closed"},
                 stopped=route.stopped if route else "",
+                lost={arm: said for arm, told in arms.items() if (said := self._placing.lost(key_of(told)))},
             )  # fmt: skip
         totals = self._sums.totals()
         return ServingStatus(

@@ -57,6 +57,7 @@ class Placing:
         objects: Path,
         rules: Rules,
         private: Path,
+        falls_back: bool = True,
     ) -> None:
         self.hosts: dict[str, Host] = {}
         self._fronts = fronts
@@ -65,6 +66,7 @@ class Placing:
         self._objects = ObjectStore(objects)
         self._rules = rules
         self._private = private
+        self._falls_back = falls_back
         self._explainers: dict[str, Keeper] = {}
         self._leaving: dict[str, tuple[Host, set[FrontProcess]]] = {}
         self._disk = ThreadPoolExecutor(2, "packages")
@@ -106,7 +108,7 @@ class Placing:
             if is_inline:
                 self._tell(Load(key, str(folder)))
             else:
-                host.keeper = Keeper(self._duty(host.arm), host.name, self._socket(), self._changed)
+                host.keeper = self._keeper(self._duty(host.arm), host.name)
                 self._tell(Listens(key, host.keeper.address, host.name, str(host.folder)))
         self._changed()
 
@@ -127,9 +129,10 @@ class Placing:
             trusted=arm.trusted, rules=self._rules, explains=explains,
         )  # fmt: skip
 
-    def _socket(self) -> Path:
+    def _keeper(self, duty: Duty, name: str) -> Keeper:
         self._sockets += 1
-        return self._private / f"w{self._sockets}"
+        address = self._private / f"w{self._sockets}"
+        return Keeper(duty, name, address, self._changed, falls_back=self._falls_back)
 
     def _tell(self, order: Load | Listens) -> None:
         for front in self._fronts:
@@ -169,6 +172,11 @@ class Placing:
         host = self.hosts.get(key)
         return host is not None and host.keeper is not None and host.keeper.is_broken
 
+    def lost(self, key: str) -> str:
+        """What an accelerator of this model said that failed; "" where none has."""
+        host = self.hosts.get(key)
+        return host.keeper.lost if host is not None and host.keeper is not None else ""
+
     def replace(self, message: Hangs) -> None:
         """A worker hangs: start the next one."""
         key = message.package.removesuffix(explainer_of(""))
@@ -186,7 +194,7 @@ class Placing:
         if host is None or key in self._explainers:
             return
         name = f"{host.name} (explaining)"
-        keeper = Keeper(self._duty(host.arm, explains=True), name, self._socket(), self._changed)
+        keeper = self._keeper(self._duty(host.arm, explains=True), name)
         self._explainers[key] = keeper
         self._tell(Listens(explainer_of(key), keeper.address, keeper.name))
 

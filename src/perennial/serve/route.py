@@ -34,7 +34,7 @@ class Link(NamedTuple):
 
 
 class Gate:
-    """Whether an endpoint asks one of its versions: not where it `is_broken`, but for so many `probes`."""
+    """Whether others answer for one of an endpoint's versions: where it `is_broken`; so many `probes` of it are due."""
 
     __slots__ = ("is_broken", "probes")
 
@@ -42,13 +42,11 @@ class Gate:
         self.is_broken = False
         self.probes = 0
 
-    def is_shut(self) -> bool:
-        """Whether others should answer this call instead; a few may find out that it is well again."""
-        if not self.is_broken:
+    def takes_probe(self) -> bool:
+        """Whether it should be asked as well, to find out whether it is well again."""
+        if not self.is_broken or self.probes <= 0:
             return False
-        if self.probes > 0:
-            self.probes -= 1
-            return False
+        self.probes -= 1
         return True
 
 
@@ -175,12 +173,12 @@ class Route:
         """The arm that answers for `name`: where that one keeps failing, another one if there is one; "" leaves it to
         the chain of fallbacks."""
         models = self.models
-        if name == "canary" and self.gates["canary"].is_shut():
+        if name == "canary" and self.gates["canary"].is_broken:
             name = "live"
         if name == "live" and ("fallback" in models or self.chain):
             if "live" not in models:
                 name = "fallback"
-            elif self.gates["live"].is_shut():
+            elif self.gates["live"].is_broken:
                 name = "" if self.chain else "fallback"
         return name
 

@@ -75,7 +75,8 @@ class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The versions that an endpoint really runs; `problem` says why that is not what the spec asks for.
 
     `broken`: arms that keep failing, for which others answer; `breakers`: those that are not closed, by arm ("open",
-    "half-open", or "crashing" where its worker dies again and again); `stopped`: why a person stopped it.
+    "half-open", or "crashing" where its worker dies again and again); `stopped`: why a person stopped it; `lost`: what
+    accelerators said that failed, by arm.
     """
 
     live: int | None = None
@@ -87,6 +88,7 @@ class EndpointStatus(msgspec.Struct, frozen=True, kw_only=True):
     broken: list[str] = []
     breakers: dict[str, str] = {}
     stopped: str = ""
+    lost: dict[str, str] = {}
 
 
 class ServingStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from perennial.models.accelerator import AcceleratorFailed, failure_of_accelerator
 from perennial.models.sandbox import confine
 from perennial.serve.orders import LENGTH, Duty, Hello, Told, framed
 from perennial.store.decoding import ready
@@ -53,15 +54,32 @@ def main(arguments: list[str]) -> None:
         gc.freeze()  # libraries and model stay: looking through them for circles takes longer than most answers
     except Exception as error:  # noqa: BLE001 - the boundary of user code: what it raises is why not to serve it
         traceback.print_exc()
+        _end_if_lost(channel, error)
         wrong = [f"it does not load: {_brief(error)}"]
     channel.sendall(framed(Hello(problem="; ".join(wrong[:3]) or None)))
     if answer is None or wrong:
         return
-    _serve(listener, answer)
+    try:
+        _serve(listener, answer)
+    except AcceleratorFailed as error:
+        traceback.print_exc()
+        _end_if_lost(channel, error)
+
+
+def _end_if_lost(channel: socket.socket, error: Exception) -> None:
+    """End this process where its accelerator gave out: whoever waits is answered by the next one."""
+    lost = failure_of_accelerator(error)
+    if lost is not None:
+        channel.sendall(framed(Hello(lost=lost)))
+        os._exit(os.EX_TEMPFAIL)  # at once: to put things away in order needs the device
 
 
 def _serve(listener: socket.socket, answer: Answer) -> None:
-    """Answer all who ask, one message at a time."""
+    """Answer all who ask, one message at a time.
+
+    Raises:
+        AcceleratorFailed: What the model computes on is lost.
+    """
     decoder = msgspec.msgpack.Decoder(list[list[Any]])
     waiting = selectors.DefaultSelector()
     waiting.register(listener, selectors.EVENT_READ)
@@ -106,6 +124,8 @@ def _predictor(predictor: Predictor) -> Answer:
         try:
             records = [dict(zip(names, row, strict=True)) for row in rows]
             found = predictor.predict(predictor.frame(records))
+        except AcceleratorFailed:
+            raise
         except Exception as error:  # noqa: BLE001 - the boundary of a request: its rows carry what happened
             traceback.print_exc()
             return _failed(len(rows), error)
@@ -135,6 +155,8 @@ def _explainer(predictor: Predictor) -> Answer:
         try:
             records = [dict(zip(names, row, strict=True)) for row in rows]
             found = explainer.explain(predictor.frame(records))
+        except AcceleratorFailed:
+            raise
         except Exception as error:  # noqa: BLE001 - as above
             traceback.print_exc()
             return _failed(len(rows), error)

@@ -90,6 +90,7 @@ def _children(folder: WorkspaceFolder, settings: Settings, listening: socket.soc
         "--timeout-s": settings.predict_timeout_s,
         "--worker-memory-bytes": settings.worker_memory_bytes,
         "--trusted-types": settings.trusted_types,
+        "--device": settings.device,
         "--access-log-share": settings.access_log_share,
         "--otlp-endpoint": settings.otlp_endpoint,
         "--trace-share": settings.trace_share,
@@ -104,6 +105,7 @@ def _children(folder: WorkspaceFolder, settings: Settings, listening: socket.soc
         limits["--fronts"] = settings.fronts
     flags = ["--worker-network"] if settings.worker_network else []
     flags += ["--access-log"] if settings.access_log else []
+    flags += [] if settings.device_fallback else ["--no-device-fallback"]
     return [
         Child(
             name="owner",

@@ -26,6 +26,7 @@ import numpy as np
 import polars as pl
 
 from perennial.errors import Corrupt, DataError, UserCodeError
+from perennial.models.accelerator import DEVICE
 from perennial.models.flavors.arrays import (
     Inputs,
     Meaning,
@@ -50,7 +51,6 @@ GRAPH = Format(runs_code=False, main="model.safetensors")
 STATE = Format(runs_code=True, main="model.state.safetensors")
 PICKLE = Format(runs_code=True, main="model/model.pth", begins=b"PK\x03\x04")
 
-DEVICE = "PERENNIAL_DEVICE"  # "cuda": answer on the graphics card where there is one; anything else: on the CPU
 ELEMENTS = 2**20  # numbers of input that go through a network at once, so that many rows do not fill the memory
 _RELATIVE = {"float64": 1e-9, "float32": 1e-5}
 _HALF = 1e-2  # 16-bit floats: 8 to 11 bits of mantissa
