@@ -8,14 +8,18 @@ CRASH, HANG, RAISE, COUNT = -1.0, -2.0, -3.0, -4.0  # values of x
 
 
 class Known:
-    """`busy_s`: processor time for each row; `sleep_s`: idle time for each call; `raises`: on every row.
+    """`busy_s`, `wait_s`: processor and idle time for each row; `sleep_s`: idle time for each call; `raises`: on every
+    row.
 
     `load_s`: what loading takes; `loads`: whether it can be loaded; `drifts`: answers otherwise once it was loaded.
     """
 
-    def __init__(self, version, *, busy_s=0.0, sleep_s=0.0, load_s=0.0, loads=True, drifts=False, raises=False):
+    def __init__(
+        self, version, *, busy_s=0.0, wait_s=0.0, sleep_s=0.0, load_s=0.0, loads=True, drifts=False, raises=False
+    ):
         self.version = version
         self.busy_s = busy_s
+        self.wait_s = wait_s
         self.sleep_s = sleep_s
         self.load_s = load_s
         self.loads = loads
@@ -47,6 +51,8 @@ class Known:
             if x == RAISE or (self.raises and self.is_loaded and self.computed > 100):
                 self.computed += 1
                 raise ValueError("this row is cursed")
+            if self.is_loaded and self.wait_s:
+                time.sleep(self.wait_s)
             if self.is_loaded and self.busy_s:
                 ends = time.thread_time() + self.busy_s
                 while time.thread_time() < ends:

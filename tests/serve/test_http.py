@@ -259,7 +259,7 @@ def test_head_has_the_length_and_no_body_and_http_1_0_ends_after_one(served: Any
     served(work)
 
 
-def test_who_sends_too_slowly_is_cut_off_and_others_are_not(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_S11_who_sends_too_slowly_is_cut_off_and_others_are_not(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # Ten seconds and a minute in the service itself; `check` is told the time.
     async def work(server: Server) -> None:
         slow_head, slow_body, idle = await server.open(), await server.open(), await server.open()

@@ -13,7 +13,9 @@ import pytest
 from perennial.errors import Corrupt, StoreError
 from perennial.serve.frames import Closed, Issued, Layout, Opened, decode
 from perennial.serve.segments import (
+    AHEAD_BYTES,
     BLOCK,
+    LATEST_BYTES,
     MAGIC,
     ROTATE_BYTES,
     Place,
@@ -159,7 +161,9 @@ def test_a_full_segment_is_followed_by_the_next_one_with_the_same_layouts(tmp_pa
     assert writer.layout("wage", ["age", "id"], key=1) not in (number, other), "another policy is another layout"
     first = writer.issue(5, NOW)
     big = bytes(ROTATE_BYTES)
-    places = writer.append_many([big]) + writer.append_many([b"\x01after", b"\x01more"], rows=5)
+    places = writer.append_many([big])
+    writer.sync()
+    places += writer.append_many([b"\x01after", b"\x01more"], rows=5)
     assert [place.path.name for place in places] == ["000001.seg", "000002.seg", "000002.seg"]
     assert [read_frame(place) for place in places[1:]] == [b"\x01after", b"\x01more"]
     assert writer.issue(1, NOW) > first
@@ -174,6 +178,49 @@ def test_a_full_segment_is_followed_by_the_next_one_with_the_same_layouts(tmp_pa
     ]
     assert one[-1] == Closed(issued=5, stored=0, dropped=0), "these were pending when it was full"
     assert two[-1] == Closed(issued=6, stored=5, dropped=1)
+
+
+class Counted(SystemCalls):
+    """A disk whose flushes are counted."""
+
+    flushes = 0
+
+    def fsync(self, descriptor: int) -> None:
+        Counted.flushes += 1
+        super().fsync(descriptor)
+
+
+def test_the_next_segment_is_there_before_it_is_needed_so_that_no_answer_waits_for_the_disk(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path, LocalFiles(Counted()))
+    writer.append(bytes(AHEAD_BYTES))
+    assert len(segments_in(tmp_path)) == 1
+    writer.sync()
+    (_, ahead) = segments_in(tmp_path)
+    assert [type(frame) for frame in frames(ahead)] == [Opened, Issued]
+    assert is_being_written(ahead)
+    before = Counted.flushes
+    writer.append(bytes(ROTATE_BYTES))
+    place = writer.append(b"\x01after", rows=1)
+    assert place.path == ahead
+    first = writer.issue(BLOCK, NOW)
+    assert int(first[12:18], 16) == number_of(ahead)
+    assert Counted.flushes == before
+    writer.append(bytes(AHEAD_BYTES))
+    writer.sync()
+    assert len(segments_in(tmp_path)) == 3
+    writer.close(dropped=BLOCK - 1)
+    assert segments_in(tmp_path)[1:] == [ahead], "what was not needed is gone"
+    assert frames(ahead)[-1] == Closed(issued=BLOCK, stored=1, dropped=BLOCK - 1)
+
+
+def test_a_segment_grows_a_little_where_the_next_one_is_not_there_yet_and_is_then_left_all_the_same(
+    tmp_path: Path,
+) -> None:
+    writer = SegmentWriter(tmp_path, LocalFiles())
+    writer.append(bytes(ROTATE_BYTES))
+    assert writer.append(bytes(LATEST_BYTES - ROTATE_BYTES)).path.name == "000001.seg"
+    assert writer.append(b"\x01after").path.name == "000002.seg"
+    writer.close()
 
 
 @pytest.mark.parametrize("pause_us", [1, 100, SECOND])

@@ -188,7 +188,7 @@ def test_P3_what_a_shadow_owed_when_it_left_is_written_down_as_not_answered(plac
     assert any("left the endpoint" in (error or "") for _, _, error in told)
 
 
-def test_P7_it_answers_from_the_verified_cache_with_nothing_else_there(place: Any) -> None:
+def test_P7_S15_it_answers_from_the_verified_cache_with_nothing_else_there(place: Any) -> None:
     place.desire(place.endpoint(live=place.linear(1)))
     service = place.serve()
     place.applied()

@@ -9,6 +9,7 @@ import socket
 import time
 from typing import Any
 
+import psutil
 import pytest
 
 ROW = {"person": "p", "x": 1.0}
@@ -47,6 +48,29 @@ def test_S05_hot_swaps_of_compiled_versions_fail_no_request_and_each_answer_is_o
     writers = {path.name.split("-")[0] for path in place.segments.glob("*.seg")}
     assert len(writers) >= 1
     assert len(service.fronts()) == 2
+
+
+def test_S16_versions_that_come_and_go_leave_no_process_and_no_descriptor_behind(place: Any) -> None:
+    arms = [place.linear(1), place.arm(2)]  # one in the fronts, one in a worker of its own
+
+    def swapped() -> None:
+        for arm in (arms[1], arms[0]):
+            place.applied(place.desire(place.endpoint(live=arm)))
+            assert service.predict(ROW).json["predictions"][0]["version"] == arm.version
+
+    def held() -> tuple[int, int]:
+        every = [root, *root.children(recursive=True)]
+        return len(every), sum(process.num_fds() for process in every)
+
+    service = place.answering(place.endpoint(live=arms[0]))
+    root = psutil.Process(service.process.pid)
+    for _ in range(2):
+        swapped()
+    place.until(lambda: service.workers() == [], "the end of the last worker")
+    before = held()
+    for _ in range(6):
+        swapped()
+    place.until(lambda: held() <= before, f"as few processes and descriptors as before {before}")
 
 
 @pytest.mark.parametrize("why", ["does not load", "golden", "not here"])

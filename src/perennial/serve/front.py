@@ -36,12 +36,11 @@ from perennial.serve.access_log import FOLDER, AccessLog
 from perennial.serve.app import App
 from perennial.serve.asked import Asked
 from perennial.serve.counters import Counters
-from perennial.serve.emptying import connections_on, stop_listening
 from perennial.serve.engine import Engine
 from perennial.serve.explaining import explained
 from perennial.serve.forwarding import LARGE_BYTES, address_of, forward
 from perennial.serve.frames import Fed, encode
-from perennial.serve.handing import Giving, Taking, heir_of, read_inherited, write_inherited
+from perennial.serve.handing import Taking, heir_of
 from perennial.serve.http import Connections, Limits
 from perennial.serve.inline import EXAMPLES, InlineModel
 from perennial.serve.journal import Journal, share_of
@@ -59,7 +58,6 @@ from perennial.serve.orders import (
     Hangs,
     Inherit,
     Large,
-    Left,
     Listens,
     Load,
     Loaded,
@@ -79,6 +77,7 @@ from perennial.serve.protocols.protocol import HttpRequest, Reply
 from perennial.serve.route import Gate, Model, Route, intake_of
 from perennial.serve.shadowing import Shadowing
 from perennial.serve.spec import EndpointSpec, key_of
+from perennial.serve.succession import Succession
 from perennial.serve.tls import grpc_tls_of, tls_of
 from perennial.serve.watching import watch_of
 from perennial.serve.went import Went
@@ -97,8 +96,6 @@ MOST_LARGE = 16  # large requests that a front has handed over at a time: each h
 NICE = 5  # of a front for large requests: where processors are few, those who wait for little go first
 GRACE_S = 25.0  # for requests in flight at the end, so that all is over within 30 s
 YOUNG = 10_000  # objects; requests leave no circles behind, so that looking for some more often finds none
-EMPTY_S = 0.1  # how soon it is seen that the last client of gRPC is gone
-GIVE_S = 0.002  # how soon a connection that was answered goes to the next front
 
 log = logging.getLogger("perennial.serve")
 
@@ -128,9 +125,6 @@ class Front:
         self._disk = ThreadPoolExecutor(1, "disk")
         self._ending = asyncio.Event()
         self._ends_by = float("inf")
-        self._retiring: Retire | None = None
-        self._waiting: list[Callable[[], None]] = []  # for what the front before this one left
-        self.is_inheriting = config.takes_over
         # A large request under a key is a large one's affair: it has the keys, and leaves shadow answers to others.
         journal = Journal(
             Path(config.serving) / "segments",
@@ -154,6 +148,14 @@ class Front:
             is_gone=self._is_gone,
         )
         self.engine.on_debt = self._shadowing.owe
+        self._succession = Succession(
+            journal,
+            self._shadowing,
+            self.engine,
+            is_inheriting=config.takes_over,
+            disk=self._disk,
+            send=lambda left: self._parent.send(left),
+        )
         self._access, self._traces = self._watching(clock)
         self.watch = watch_of([told.saw for told in (self._access, self._traces) if told is not None])
         app = App(self)
@@ -218,10 +220,14 @@ class Front:
             taking.close()
         if self._acceptor is not None:
             self._acceptor.end()
-        giving = self._loop.create_task(self._give(self._retiring)) if self._retiring is not None else None
+        giving = None
+        if self._succession.order is not None:
+            giving = self._loop.create_task(
+                self._succession.give(self._clients, self._siblings, self._is_idle, ends_by=self._ends_by)
+            )
         if grpc is not None:
-            if self._retiring is not None:
-                await self._empty(grpc.port)
+            if self._succession.order is not None:
+                await self._succession.empty(grpc.port, ends_by=self._ends_by)
             await grpc.stop(max(0.0, self._ends_by - self._loop.time()))
         if giving is not None:
             await giving
@@ -247,8 +253,15 @@ class Front:
         await server.start()
         return server
 
+    @property
+    def is_inheriting(self) -> bool:
+        return self._succession.is_inheriting
+
+    def when_inherited(self, go_on: Callable[[], None]) -> None:
+        self._succession.when_inherited(go_on)
+
     def _retire(self, order: Retire) -> None:
-        self._retiring = order
+        self._succession.order = order
         if not self.config.is_large:
             self.number = -1  # keys of clients are the next front's from now on
         self._ending.set()
@@ -259,59 +272,8 @@ class Front:
         self._ending.set()
         self._is_routed.set()  # nothing is waited for any more
 
-    async def _give(self, retire: Retire) -> None:
-        """Give connections, keys and debts to the front that takes this one's place."""
-        giving = None
-        if retire.heir:
-            try:
-                giving = Giving(Path(retire.heir))
-            except OSError as error:  # it died; then its connections are closed as at any other end
-                log.error("front %d: its successor takes no connections: %s", self.config.front, error)
-        has_left = False
-        while self._loop.time() < self._ends_by:
-            if giving is not None:
-                self._clients.give(giving.give)
-            if not has_left and not self.engine.answers_keys:
-                has_left = True
-                await self._leave(retire, "keys")
-            is_idle = self._acceptor is None or self._acceptor.is_idle
-            if has_left and is_idle and (giving is None or not self._clients.open) and not self._siblings.busy:
-                break
-            await asyncio.sleep(GIVE_S)
-        if giving is not None:
-            giving.close()
-
-    async def _empty(self, port: int) -> None:
-        """Let clients of gRPC go over to the other processes."""
-        stop_listening(port)
-        while connections_on(port) and self._loop.time() < self._ends_by:  # noqa: ASYNC110 - nobody would tell
-            await asyncio.sleep(EMPTY_S)
-
-    async def _leave(self, retire: Retire, what: str) -> None:
-        path = Path(f"{retire.left}-{what}")
-        keys = self._journal.keys if what == "keys" else {}
-        debts = self._shadowing.owed if what == "debts" else []
-        await self._loop.run_in_executor(self._disk, lambda: write_inherited(path, keys=keys, debts=debts))
-        self._parent.send(Left(what, str(path)))
-
-    async def _inherit(self, order: Inherit) -> None:
-        if order.path:
-            path = Path(order.path)
-            keys, debts = await self._loop.run_in_executor(self._disk, read_inherited, path)
-            LocalFiles().remove(path)
-        else:  # as after any other death; it may take a while, and nobody is answered twice for that
-            keys, debts = {}, self._journal.restore()
-        self._journal.inherit(keys)
-        self._shadowing.take_over(debts)
-        self._shadowing.go_on()
-        if order.what == "keys":
-            self.is_inheriting = False
-            waiting, self._waiting = self._waiting, []
-            for go_on in waiting:
-                go_on()
-
-    def when_inherited(self, go_on: Callable[[], None]) -> None:
-        self._waiting.append(go_on)
+    def _is_idle(self) -> bool:
+        return self._acceptor is None or self._acceptor.is_idle
 
     async def _finish(self) -> None:
         self._clients.drain()
@@ -324,8 +286,8 @@ class Front:
         self._clients.finish()
         self._siblings.finish()
         self._shadowing.end()
-        if self._retiring is not None:
-            await self._leave(self._retiring, "debts")
+        if self._succession.order is not None:
+            await self._succession.leave("debts")
         for model in self._models.values():
             if isinstance(model, Line):
                 model.close()
@@ -358,7 +320,7 @@ class Front:
         elif isinstance(order, Tell):
             self._report(order.number)
         elif isinstance(order, Inherit):
-            self._start(self._inherit(order))
+            self._start(self._succession.inherit(order))
         elif isinstance(order, Retire):
             self._retire(order)
         elif isinstance(order, Gathered):
@@ -424,7 +386,7 @@ class Front:
         self.routes.clear()
         self.routes.update(routes)
         self._told = told
-        self.is_ready = told.ready and (not self._ending.is_set() or self._retiring is not None)
+        self.is_ready = told.ready and (not self._ending.is_set() or self._succession.order is not None)
         self.problem = told.problem
         if told.ready and not gc.get_freeze_count():
             _settle()

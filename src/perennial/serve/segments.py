@@ -48,6 +48,8 @@ MAGIC = b"perennial segment 1\n"
 ROTATE_BYTES = 64 * 1024 * 1024  # a segment is read whole by the owner, so it must fit in memory with ease
 BATCH_BYTES = 1024 * 1024  # frames that are taken up at once: more than this leaves the processor's caches
 RECENT_BYTES = 256 * 1024 * 1024  # of the newest segments, which the service reads at start: they are never deleted
+AHEAD_BYTES = ROTATE_BYTES // 8  # from which on the next segment is made
+LATEST_BYTES = ROTATE_BYTES * 3 // 2  # where it is not there yet
 BLOCK = 4096  # ids that are reserved at once; doubled while a block does not last for two seconds
 MAX_BLOCK = 1 << 20
 _BLOCK_LASTS = 2_000_000  # microseconds; twice the time between two syncs, so that a used block is on the disk
@@ -98,9 +100,10 @@ class SegmentWriter:
         self._reserved_at = 0
         self._first = 0
         self._full: list[AppendFile] = []
+        self._next: _Fresh | None = None
         try:
             files.mkdirs(folder)
-            self._begin()
+            self._begin(self._made())
         except OSError as error:
             raise store_error("no segment for predictions could be made", error, folder) from error
 
@@ -109,14 +112,17 @@ class SegmentWriter:
         """The segment that is written now."""
         return self._file.path
 
-    def _begin(self) -> None:
-        """Take the next free number; nothing is changed when the disk does not take the beginning of the segment."""
+    def _made(self) -> _Fresh:
+        """A segment of the next free number that holds its beginning and a reserved block of ids, all on the disk.
+
+        May be called by the thread that syncs.
+        """
         number, file = self._new_file()
+        block = self._block
         try:
             fcntl.flock(file.descriptor, fcntl.LOCK_EX)  # a reader that looks whether it is locked is gone at once
             opened = Opened(worker=self._worker, pid=os.getpid(), at=self._clock.now(), first=self._first or number)
-            payloads = [encode(frame) for frame in (opened, *self._layouts.values(), Issued(count=self._block))]
-            data = MAGIC + b"".join(_framed(payload) for payload in payloads)
+            data = MAGIC + b"".join(_framed(encode(frame)) for frame in (opened, Issued(count=block)))
             file.write(data)
             file.fsync()
             self._files.sync_folder(self._folder)
@@ -124,9 +130,21 @@ class SegmentWriter:
             file.close()
             self._files.discard(file.path)
             raise
-        self._file, self._path, self._number, self._end = file, file.path, number, len(data)
-        self._first = self._first or number
-        self._count, self._reserved = 0, self._block
+        return _Fresh(number, file, block, len(data))
+
+    def _begin(self, fresh: _Fresh) -> None:
+        """Write into this segment from now on; nothing is changed when the disk does not take what it begins with."""
+        layouts = b"".join(_framed(encode(layout)) for layout in self._layouts.values())
+        try:
+            fresh.file.write(layouts)
+        except OSError:
+            fresh.file.close()
+            self._files.discard(fresh.file.path)
+            raise
+        self._file, self._path, self._number = fresh.file, fresh.file.path, fresh.number
+        self._end = fresh.size + len(layouts)
+        self._first = self._first or fresh.number
+        self._count, self._reserved = 0, fresh.block
 
     def _new_file(self) -> tuple[int, AppendFile]:
         taken = segments_in(self._folder)
@@ -203,7 +221,9 @@ class SegmentWriter:
         Raises:
             StoreError: The disk did not take them; the segment is as it was. Tell `drop` of rows that are given up.
         """
-        if self._end > ROTATE_BYTES:
+        # The next segment is made by the thread that syncs, since here all requests would wait for the disk. Where that
+        # is too slow, this one grows a little beyond its size first.
+        if self._end > ROTATE_BYTES and (self._next is not None or self._end > LATEST_BYTES):
             self._rotate()
         pieces: list[bytes] = []
         places: list[Place] = []
@@ -229,8 +249,9 @@ class SegmentWriter:
 
     def _rotate(self) -> None:
         full, is_whole = self._file, self._end < _BROKEN
+        fresh, self._next = self._next, None
         try:
-            self._begin()
+            self._begin(fresh or self._made())
         except OSError as error:
             raise store_error("no segment for predictions could be made", error, full.path) from error
         if is_whole:
@@ -249,11 +270,14 @@ class SegmentWriter:
             self._end = _BROKEN
 
     def sync(self) -> None:
-        """Make everything appended before this call durable."""
+        """Make everything appended before this call durable, and the next segment where it will be needed soon."""
         self._file.fsync()
         while self._full:
             with self._full.pop() as full:
                 full.fsync()
+        if self._next is None and AHEAD_BYTES < self._end < _BROKEN:
+            with contextlib.suppress(OSError):  # tried again, in the end by who needs it, who says so
+                self._next = self._made()
 
     def close(self, *, dropped: int = 0) -> None:
         """End the segment with what became of the rows; `dropped` are added to those that `drop` was told of.
@@ -267,6 +291,19 @@ class SegmentWriter:
             self.sync()
         finally:
             self._file.close()
+            if self._next is not None:
+                self._next.file.close()
+                self._files.discard(self._next.file.path)
+                self._next = None
+
+
+class _Fresh(NamedTuple):
+    """A segment that nobody has written to: its number, and the ids that it reserves."""
+
+    number: int
+    file: AppendFile
+    block: int
+    size: int
 
 
 _BROKEN = 1 << 62  # an end that stands for half a frame that could not be taken back
