@@ -22,11 +22,12 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-u
 # and what we need would not fit into one.
 CLIENTS := .venv/mlflow-3.12/.done .venv/mlflow-newest/.done .venv/client-oip/.done .venv/client-kserve/.done
 
-# Toolkits, each in an environment on top of ours that holds what ours lacks: the toolkit, and MLflow to exchange models.
+# Toolkits, each in an environment on top of ours that holds what ours lacks. MLflow, to exchange models, and all that it
+# needs lie in one between, .venv/toolkits, which they share.
 ALL_TOOLKITS := $(patsubst requirements/toolkit-%.in,%,$(wildcard requirements/toolkit-*.in))
 TOOLKITS := $(ALL_TOOLKITS)
 
-# Environments of clients and toolkits take 9 GB together. `make test KEEP=` removes each once its tests have passed.
+# Environments of clients and toolkits take 7 GB together. `make test KEEP=` removes each once its tests have passed.
 KEEP ?= yes
 
 # One thread per process: the tests start many processes, and thread pools on top of them only fight for the cores.
@@ -35,30 +36,39 @@ test test-long test-toolkits: export POLARS_MAX_THREADS = 1
 # And what one of them has compiled stays compiled, whatever the environment says, or each would do it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-long test-toolkits conformance mlflow-toolkits lint format bench lock clean
+.PHONY: demo test test-long test-toolkits clients conformance mlflow-toolkits lint format bench lock clean
 .DEFAULT_GOAL := test
 
 demo: .venv/.base
 	$(BIN)/perennial demo $(ARGS)
 
-test: lint $(CLIENTS)
+test: lint clients
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 	$(if $(KEEP),,rm -rf $(CLIENTS:%/.done=%))
 	$(MAKE) --no-print-directory test-toolkits
 
+# While the tests of one toolkit run, the next is installed, in silence: what fails there is done again, and told, when it
+# is that one's turn.
 test-toolkits: .venv/.dev
-	@for toolkit in $(TOOLKITS); do \
-		$(MAKE) --no-print-directory .venv/toolkit-$$toolkit/.done || exit 1; \
-		echo "tests of $$toolkit"; \
-		.venv/toolkit-$$toolkit/bin/python -m pytest -n 2 tests/toolkits/$$toolkit || exit 1; \
-		$(if $(KEEP),,rm -rf .venv/toolkit-$$toolkit;) \
+	@set -- $(TOOLKITS); while [ $$# -gt 0 ]; do \
+		$(MAKE) --no-print-directory --silent .venv/toolkit-$$1/.done || exit 1; \
+		[ $$# = 1 ] || { $(MAKE) .venv/toolkit-$$2/.done >/dev/null 2>&1 & next=$$!; }; \
+		echo "tests of $$1"; \
+		.venv/toolkit-$$1/bin/python -m pytest -n 2 tests/toolkits/$$1 || { kill $$next; exit 1; } 2>/dev/null; \
+		$(if $(KEEP),,rm -rf .venv/toolkit-$$1;) \
+		[ $$# = 1 ] || wait $$next; \
+		shift; \
 	done
+	@$(if $(KEEP),,rm -rf .venv/toolkits)
 
-test-long: lint $(CLIENTS)
+test-long: lint clients
 	$(BIN)/python -m pytest -n 2 -m "long or not long" $(ARGS)
 
 conformance: .venv/.base .venv/mlflow-suite/.done
 	$(BIN)/python tests/mlflow/conformance.py $(SRC) .venv/mlflow-suite/bin/python $(ARGS)
+
+clients: .venv/.dev
+	@$(MAKE) --no-print-directory -j 2 $(CLIENTS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check
@@ -127,22 +137,30 @@ endef
 .venv/client-%/.done: requirements/client-%.txt | .venv/bin/python
 	$(alone)
 
-# On top of ours: what is there already, in the version that the list names, is not installed again.
+# On top of the environment $(1): what is there already, in the version that the list names, is not installed again. Nor
+# is pip: the one below is found. Of thousands of modules some hundred are imported: they are compiled then.
 define layered
-	@echo "installing a toolkit into $(@D) (minutes the first time)"
-	@$(PYTHON) -m venv --clear $(@D)
-	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	@echo "installing $(2) into $(@D) (a minute the first time)"
+	@$(PYTHON) -m venv --clear --without-pip $(@D)
+	@$(1)/bin/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 		>$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/perennial-base.pth
-	@$(@D)/bin/python -m pip --disable-pip-version-check install --progress-bar off --quiet $(1) -r $<
+	@$(@D)/bin/python -m pip --disable-pip-version-check install --no-compile --progress-bar off --quiet $(3) -r $<
 	@touch $@
 endef
 
-.venv/toolkit-%/.done: requirements/toolkit-%.txt .venv/.dev
-	$(call layered,--require-hashes)
+# R's list is MLflow alone.
+.venv/toolkits/.done: requirements/toolkit-r.txt .venv/.dev
+	$(call layered,.venv,what toolkits share,--require-hashes)
+
+.venv/toolkit-otel/.done: requirements/toolkit-otel.txt .venv/.dev
+	$(call layered,.venv,a toolkit,--require-hashes)
+
+.venv/toolkit-%/.done: requirements/toolkit-%.txt .venv/toolkits/.done
+	$(call layered,.venv/toolkits,a toolkit,--require-hashes)
 
 # PyTorch has no list: its builds differ from place to place (with CUDA, without).
-.venv/toolkit-%/.done: requirements/toolkit-%.in .venv/.dev
-	$(call layered,)
+.venv/toolkit-%/.done: requirements/toolkit-%.in .venv/toolkits/.done
+	$(call layered,.venv/toolkits,a toolkit)
 
 # What cannot be locked with hashes or is needed only by hand: see the .in files.
 mlflow-toolkits: .venv/mlflow-toolkits/.done

@@ -22,7 +22,7 @@ __all__ = ["cold_start", "deaths", "terminated"]
 
 WORKER = "perennial.serve.worker"
 BURST = 4  # kills in a row; who dies more often than that is started again ever later
-STEADY_S = 61.0  # after which its deaths are forgotten
+STEADY_S = 65.0  # after which its deaths are forgotten; with a burst not 75 s, when idle connections are closed
 
 
 def deaths(trial: Trial) -> list[Held]:
@@ -186,7 +186,7 @@ def terminated(trial: Trial) -> list[Held]:
 
 def replaced_fronts(trial: Trial) -> list[Held]:
     """Front after front is killed under an open load and replaced: its own connections are cut off, no others."""
-    workspace = trial.workspace()
+    workspace = trial.workspace("fronts")
     workspace.desire(trial.endpoint(live=trial.linear(workspace, 1)))
     rounds, clients, rate = 5 if trial.short else 50, 8, 200.0
     took = list[float]()

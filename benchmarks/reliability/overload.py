@@ -22,7 +22,10 @@ __all__ = ["beyond_capacity", "capacity", "deadlines", "noisy_neighbour", "retry
 
 BUSY_S, WAIT_S, SLEEP_S = 0.005, 0.005, 0.050
 DEADLINE_S = 2.0
-MANY_ROWS = 100  # in one request to the tree model, so that a generator on the same cores can send five times too many
+TREES, ROWS = (
+    1_000,
+    20,
+)  # a request takes milliseconds, so that a generator on the same cores can send five times too many
 REJECTED_MS = 50.0
 OWN_PROCESSORS = 4  # from so many on the generators do not take the service's: two of them, and a front and a worker
 
@@ -66,6 +69,7 @@ def _forest(trial: Trial, workspace: Workspace) -> Callable[[Running], dict[str,
     """A real tree model, compiled; requests of many rows."""
     import msgspec
     from serving.models import make
+    from sklearn.ensemble import RandomForestClassifier
 
     from perennial.models.preparation import learn
     from perennial.serve.spec import Arm
@@ -73,7 +77,9 @@ def _forest(trial: Trial, workspace: Workspace) -> Callable[[Running], dict[str,
     model = make("forest", workspace.folder)
     table = model.table()
     preparation = learn(table, target="label", task="classification")
-    package = workspace.package(model.model, preparation, table)
+    forest = RandomForestClassifier(TREES, random_state=0).fit(model.x, model.y)
+    labels = forest.predict(model.rows).tolist()
+    package = workspace.package(forest, preparation, table)
     signature = msgspec.structs.replace(preparation.signature, classes=list(range(10)))
     arm = Arm(version=1, package=package, trusted=True)
     spec = msgspec.structs.replace(
@@ -83,10 +89,10 @@ def _forest(trial: Trial, workspace: Workspace) -> Callable[[Running], dict[str,
     columns, count = model.columns, len(model.rows)
     bodies, expected = list[str](), list[list[int]]()
     for sample in range(200):
-        rows = [(sample * MANY_ROWS + row * 17) % count for row in range(MANY_ROWS)]
+        rows = [(sample * ROWS + row * 17) % count for row in range(ROWS)]
         by_column = {name: [model.rows[row][i] for row in rows] for i, name in enumerate(columns)}
         bodies.append(json.dumps({"columns": by_column}))
-        expected.append([model.labels[row] for row in rows])
+        expected.append([labels[row] for row in rows])
 
     def load(running: Running) -> dict[str, Any]:
         at = {"host": running.host, "port": running.port, "path": "/predict/digit", "answer": "plain"}

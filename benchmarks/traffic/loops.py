@@ -19,6 +19,7 @@ __all__ = ["STOPPED", "closed", "scheduled"]
 
 STOPPED: list[bool] = []  # not empty: ask no more
 
+IDLE_S = 50.0  # a connection that was idle for longer is not used again: the service may be closing it just now
 STEP = 7919  # samples are sent in this stride, so that neighbours in time are no neighbours in the data
 
 
@@ -200,7 +201,9 @@ def scheduled(wanted: Mapping[str, Any]) -> dict[str, Any]:
     def begin(sample: int, moment: float, attempt: int) -> bool:
         while free:
             client = free.pop()
-            if clients.send(client, sample, moment, attempt):
+            if client.sent and time.perf_counter() - client.sent > IDLE_S:
+                clients.drop(client)
+            elif clients.send(client, sample, moment, attempt):
                 under_way[client.fd] = client
                 return True
         if len(clients.open) >= most:

@@ -22,6 +22,7 @@ from perennial.config import Settings
 from perennial.store.workspace_folder import WorkspaceFolder, create_folder
 from perennial.types import Micros
 from perennial.workspace import Owned
+from tests.store.new_records import with_records
 
 
 @dataclass
@@ -86,7 +87,9 @@ class Served:
 @contextmanager
 def serving(folder: Path, settings: Settings | None = None) -> Generator[Served]:
     """Own the workspace in this folder, made when missing, and answer for it."""
-    owned = Owned(create_folder(folder, now=Micros(0)), settings or Settings())
+    settings = settings or Settings()
+    place = create_folder(folder, now=Micros(0))
+    owned = Owned(place if settings.records else with_records(place), settings)
     assert owned.lock.info is not None
     auth = Auth(
         token=owned.lock.info.token,

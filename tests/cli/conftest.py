@@ -55,9 +55,13 @@ def perennial(project: Path, capsys: pytest.CaptureFixture[str]) -> Perennial:
 def candidate(project: Path) -> None:
     """A workspace with a candidate that passed, and one that was refused."""
     from perennial.api.connect import open
+    from perennial.clock import SystemClock
     from perennial.models.facts.verdict import Verdict
+    from perennial.store.workspace_folder import create_folder
+    from tests.store.new_records import with_records
 
     sentence = "rmse at most 0.5"
+    with_records(create_folder(project / ".perennial", now=SystemClock().now()))
     with open() as ws:
         for passed, says in ((True, "0.43"), (False, "0.61")):
             verdict = Verdict(

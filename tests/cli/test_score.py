@@ -60,6 +60,21 @@ def package(wages: pl.DataFrame, model: Any, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="session")
+def line(wages: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package whose model is asked in its compiled form, without its toolkit: for tests of what is around it."""
+    folder = tmp_path_factory.mktemp("line")
+    table = wages.select("person", *NUMBERS, "wage").to_arrow()
+    preparation = learn(table, target="wage", key="person")
+    x = preparation.x(preparation.raw(table))
+    objects = ObjectStore(folder / "objects")
+    digest = build(
+        model=LinearRegression().fit(x, preparation.y(table)), preparation=preparation, train=table,
+        held_out=table.slice(0, 20), objects=objects, provenance={"origin": "executor"}, environment="",
+    )  # fmt: skip
+    return checkout(digest, objects, folder / "cache")
+
+
+@pytest.fixture(scope="session")
 def expected(wages: pl.DataFrame, model: Any) -> np.ndarray[Any, Any]:
     return model.predict(wages[TEXTS + NUMBERS].to_pandas())
 
@@ -105,25 +120,25 @@ def test_answers_are_the_models_own_in_every_format(
     assert not list(project.glob(".*.tmp"))
 
 
-def test_columns_are_kept_on_demand(perennial: Perennial, project: Path, package: Path, wages: pl.DataFrame) -> None:
+def test_columns_are_kept_on_demand(perennial: Perennial, project: Path, line: Path, wages: pl.DataFrame) -> None:
     rows = str(write(wages, project / "rows.parquet"))
-    assert perennial("score", str(package), rows, "-o", "all.parquet", "--keep", "all").code == 0
+    assert perennial("score", str(line), rows, "-o", "all.parquet", "--keep", "all").code == 0
     found = read(project / "all.parquet")
     assert found.select(wages.columns).equals(wages)
-    assert perennial("score", str(package), rows, "-o", "none.csv", "--keep", "none").code == 0
+    assert perennial("score", str(line), rows, "-o", "none.csv", "--keep", "none").code == 0
     assert read(project / "none.csv").columns == ["prediction", "error"]
-    assert perennial("score", str(package), rows, "-o", "some.csv", "--keep", "wage, region").code == 0
+    assert perennial("score", str(line), rows, "-o", "some.csv", "--keep", "wage, region").code == 0
     assert read(project / "some.csv").columns == ["wage", "region", "prediction", "error"]
-    wrong = perennial("score", str(package), rows, "-o", "no.csv", "--keep", "pay")
+    wrong = perennial("score", str(line), rows, "-o", "no.csv", "--keep", "pay")
     assert (wrong.code, "no column 'pay'" in wrong.err) == (2, True)
     renamed = str(write(wages.rename({"wage": "prediction"}), project / "clash.parquet"))
-    clash = perennial("score", str(package), renamed, "-o", "no.csv", "--keep", "all")
+    clash = perennial("score", str(line), renamed, "-o", "no.csv", "--keep", "all")
     assert (clash.code, "name of an answer's" in clash.err) == (2, True)
     assert not (project / "no.csv").exists()
 
 
 def test_S13_bad_rows_are_told_row_by_row_and_the_others_are_answered(
-    perennial: Perennial, project: Path, package: Path, wages: pl.DataFrame, expected: Any
+    perennial: Perennial, project: Path, package: Path, line: Path, wages: pl.DataFrame, expected: Any
 ) -> None:
     texts = wages.with_columns(pl.all().cast(pl.String))
     broken = texts.with_columns(
@@ -144,7 +159,7 @@ def test_S13_bad_rows_are_told_row_by_row_and_the_others_are_answered(
     assert bad["prediction"].null_count() == 3
     good = found.filter(pl.col("error").is_null())
     np.testing.assert_allclose(good["prediction"].to_numpy(), good["expected"].to_numpy(), rtol=1e-9)
-    assert "3 rows without an answer" in perennial("score", str(package), "rows.csv", "-o", "out.parquet").out
+    assert "2 rows without an answer" in perennial("score", str(line), "rows.csv", "-o", "out.parquet").out
 
 
 def test_digits_get_a_probability_for_each_class_in_parallel_and_in_order(
@@ -202,8 +217,8 @@ def test_a_version_of_the_workspace_and_datasets_in_and_out(
     assert again.code == 0, again.err
     exported = perennial("models", "export", "pay@1", "pay.zip")
     assert exported.code == 0, exported.err
-    trusted = ("--trust-code",) if perennial("score", "pay.zip", "rows.parquet", "-o", "zip.csv").code else ()
-    assert perennial("score", "pay.zip", "rows.parquet", "-o", "zip.csv", *trusted).code == 0
+    zipped = ("score", "pay.zip", "rows.parquet", "-o", "zip.csv")
+    assert perennial(*zipped).code == 0 or perennial(*zipped, "--trust-code").code == 0
     np.testing.assert_allclose(read(project / "zip.csv")["prediction"].to_numpy(), expected, rtol=1e-9)
 
 
@@ -303,19 +318,19 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("rows.csv", "-o", "out.csv", "--processes", "0"), "how many processes"),
     (("nothing.csv", "-o", "out.csv"), "no such file"),
     (("rows.csv", "-o", "no/where/out.csv"), "cannot be written"),
-    (("short.csv", "-o", "out.csv"), "has no column 'ethnicity'"),
+    (("short.csv", "-o", "out.csv"), "has no column 'education'"),
     (("typed.parquet", "-o", "out.csv"), "column 'age' holds string"),
 ]
 
 
 @pytest.mark.parametrize("words, says", WRONG, ids=[says for _, says in WRONG])
 def test_what_cannot_be_scored_is_refused(
-    perennial: Perennial, project: Path, package: Path, wages: pl.DataFrame, words: tuple[str, ...], says: str
+    perennial: Perennial, project: Path, line: Path, wages: pl.DataFrame, words: tuple[str, ...], says: str
 ) -> None:
     write(wages.head(3), project / "rows.csv")
-    write(wages.head(3).drop(TEXTS), project / "short.csv")
+    write(wages.head(3).drop(NUMBERS), project / "short.csv")
     write(wages.head(3).with_columns(pl.col("age").cast(pl.String)), project / "typed.parquet")
-    said: Said = perennial("score", str(package), *words)
+    said: Said = perennial("score", str(line), *words)
     assert (said.code, says in said.err) == (2, True), said.err
 
 
@@ -346,10 +361,8 @@ def test_numbers_that_are_text_to_the_model_keep_their_zeros(perennial: Perennia
     np.testing.assert_allclose(found["prediction"].cast(pl.Float64).to_numpy(), frame["y"].to_numpy(), atol=1e-9)
 
 
-def test_an_empty_table_is_an_empty_file(
-    perennial: Perennial, project: Path, package: Path, wages: pl.DataFrame
-) -> None:
+def test_an_empty_table_is_an_empty_file(perennial: Perennial, project: Path, line: Path, wages: pl.DataFrame) -> None:
     write(wages.head(0), project / "rows.parquet")
-    said = perennial("score", str(package), "rows.parquet", "-o", "out.parquet", "--json")
+    said = perennial("score", str(line), "rows.parquet", "-o", "out.parquet", "--json")
     assert (said.code, said.json["rows"]) == (0, 0), said.err
     assert read(project / "out.parquet").schema == {"person": pl.String, "prediction": pl.Float64, "error": pl.String}

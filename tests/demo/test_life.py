@@ -15,14 +15,16 @@ from tests.demo.canonical import canonical
 from tests.demo.lives import command, environment, live, live_through_kills
 from tests.demo.recompute import recompute
 
+YEARS = 6  # as `make demo`
+LIFE = ("--seed", "0", "--years", str(YEARS))
 DISTURBED_S = 40.0  # kills are drawn from about the time that an undisturbed life takes
 
 
 @pytest.fixture(scope="module")
 def life(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A life of seed 0, undisturbed."""
+    """A life of seed 0, undisturbed; tests only read it."""
     folder = tmp_path_factory.mktemp("life") / "project"
-    live(folder, "--seed", "0")
+    live(folder, *LIFE)
     return folder
 
 
@@ -63,7 +65,7 @@ def test_the_loop_errs_less_than_never_retraining_with_fewer_trainings_than_ever
 
 def test_every_answer_is_stored_once_and_every_label_counted_once(life: Path) -> None:
     counts = json.loads(canonical(life))["counts"]
-    assert counts["predictions"] == counts["labelled"] == counts["revisions"] == 6 * 545
+    assert counts["predictions"] == counts["labelled"] == counts["revisions"] == YEARS * 545
     assert counts["errors"] == 0
     assert counts["shadow_pending"] == 0
 
@@ -99,7 +101,7 @@ def _some_prediction(folder: Path) -> str:
 
 def test_P13_F27_killed_processes_change_no_version_alias_decision_or_count(life: Path, tmp_path: Path) -> None:
     folder = tmp_path / "project"
-    killed = live_through_kills(folder, "--seed", "0", kills=3, seed=20261120, within_s=DISTURBED_S)
+    killed = live_through_kills(folder, *LIFE, kills=3, seed=20261120, within_s=DISTURBED_S)
     assert canonical(folder) == canonical(life), f"killed {killed}"
     sound(folder)
 
@@ -112,7 +114,7 @@ def test_a_world_without_change_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("seed", range(1, 6))
 def test_the_story_holds_for_other_orders_of_people(seed: int, tmp_path: Path) -> None:
     folder = tmp_path / "project"
     live(folder, "--seed", str(seed))
@@ -134,6 +136,6 @@ def test_nothing_is_retrained_where_nothing_changes(seed: int, tmp_path: Path) -
 @pytest.mark.parametrize("seed", range(5))
 def test_P13_F27_fifty_kills_change_nothing(seed: int, life: Path, tmp_path: Path) -> None:
     folder = tmp_path / "project"
-    killed = live_through_kills(folder, "--seed", "0", kills=10, seed=seed, within_s=DISTURBED_S)
+    killed = live_through_kills(folder, *LIFE, kills=10, seed=seed, within_s=DISTURBED_S)
     assert canonical(folder) == canonical(life), f"killed {killed}"
     sound(folder)

@@ -1,21 +1,31 @@
-"""A user's project in a folder: commands as processes of their own, `perennial up` in the background, plain HTTP."""
+"""A user's project in a folder: commands, `perennial up` in the background, plain HTTP.
+
+A command is a process of its own where the process is the point; else it runs in this one, which has imported already
+what a new process would spend most of its time on.
+"""
 
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import pytest
+
+from perennial.cli.main import main
 
 COMMAND = (sys.executable, "-m", "perennial")
 # A user's: what is compiled once stays compiled, or each of these many processes would do it again.
@@ -121,6 +131,10 @@ class Project:
 
     def perennial(self, *words: str, **environment: str) -> Said:
         """Run a command here."""
+        return self.process(*words, **environment)
+
+    def process(self, *words: str, **environment: str) -> Said:
+        """Run a command here as a process of its own, as a person does."""
         done = subprocess.run(
             [*COMMAND, *words],
             cwd=self.folder,
@@ -162,6 +176,11 @@ class Project:
         self.told = json.loads(line)
         return self.told
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it was started and not yet stopped."""
+        return self._up is not None
+
     def end(self, *, interrupt: bool = True) -> int | None:
         """Stop it as Ctrl-C does, or wait for it to end by itself; its exit code."""
         if self._up is None:
@@ -199,29 +218,72 @@ class Project:
         return until(answered, f"an answer of {endpoint} version {version}", within_s=self.patience_s)
 
 
+class Quick(Project):
+    """A project whose commands run in this process, but for `up`: the same results without a start each time."""
+
+    def perennial(self, *words: str, **environment: str) -> Said:
+        if words[0] == "up":
+            return self.process(*words, **environment)
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            chdir(self.folder),
+            patch.dict(os.environ, ENVIRONMENT | environment, clear=True),
+            warnings.catch_warnings(record=True, action="default"),  # a new process would print them
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            code = main(words)
+        return Said(code, out.getvalue(), err.getvalue())
+
+
+SERVED = pytest.StashKey[Quick]()
+
+
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """The little loop: trained, up, approved and answering; the tests of a session share it and leave it as it is."""
-    project = Project(tmp_path_factory.mktemp("served"))
+def once_served(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Quick]:
+    """The little loop: trained, and its version approved."""
+    project = Quick(tmp_path_factory.mktemp("served"))
     project.write()
     project.done("run")
-    project.up()
-    try:
-        project.done("approve", "line@1")
-        project.answer("line", ROW)
-        yield project
-    finally:
+    project.done("approve", "line@1")
+    pytestconfig.stash[SERVED] = project
+    yield project
+    project.end()
+
+
+@pytest.fixture
+def served(once_served: Quick) -> Quick:
+    """The little loop, up and answering; the tests of a session share it and leave it as it is."""
+    if not once_served.is_up:
+        once_served.up()
+        once_served.answer("line", ROW)
+    return once_served
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """What is shared here does not stay up through the tests of other folders: also idle it takes processor time."""
+    project = item.config.stash.get(SERVED, None)
+    if project is not None and (nextitem is None or nextitem.path.parent != Path(__file__).parent):
         project.end()
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """The little loop with a version that passed; whatever a module did to it, all bytes and records stay sound."""
-    project = Project(tmp_path_factory.mktemp("trained"))
+    project = Quick(tmp_path_factory.mktemp("trained"))
     project.write()
     assert project.done("run")["state"] == "candidate"
     yield project
     assert project.done("verify")["sound"]
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Iterator[Quick]:
+    """An empty folder whose commands run in this process."""
+    one = Quick(tmp_path)
+    yield one
+    one.end()
 
 
 @pytest.fixture

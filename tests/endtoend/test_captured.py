@@ -15,7 +15,7 @@ import pytest
 from perennial.serve.segments import segments_in
 from perennial.store.objects import ObjectStore
 
-from .conftest import Answer, Project, until
+from .conftest import Answer, Project, Quick, until
 
 SECRETS = {"person": "zaphod-beeblebrox-42", "email": "hidden-address@example.org", "note": "never-written-note"}
 ROW = {**SECRETS, "a": 3.0, "b": 2.0}  # the truth is 8
@@ -33,7 +33,7 @@ FAR = 1000.0  # an `a` that no training row comes near
 @pytest.fixture(scope="module")
 def captured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A loop that keeps three columns back and asks a person about numbers that it never saw."""
-    project = Project(tmp_path_factory.mktemp("captured"))
+    project = Quick(tmp_path_factory.mktemp("captured"))
     project.write(*CHANGES)
     project.done("run")
     project.done("approve", "line@1")
@@ -165,7 +165,7 @@ def test_a_prediction_left_to_a_person_is_answered_by_one_and_told_to_the_caller
         200, "answered", 1994.5, "measured",
     )  # fmt: skip
     assert told.json["by"] == said["by"] != ""
-    assert captured.done("endpoints", "queue", "line") == []
+    assert row["id"] not in {one["id"] for one in captured.done("endpoints", "queue", "line")}
     assert [one["id"] for one in captured.done("endpoints", "queue", "line", "--answered")] == [row["id"]]
     assert labelled(captured, row["id"]) == [(1994.5, "person")]
     other = captured.perennial("endpoints", "answer", row["id"], "7")

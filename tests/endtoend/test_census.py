@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Project
+from .conftest import Project, Quick
 
 LOOP = '''\
 """Who earns more than 50,000 dollars a year? Asked of the census of 1994."""
@@ -50,7 +50,7 @@ loop.retrain(retrain.never())
 @pytest.fixture(scope="module")
 def income(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator[Project]:
     """The loop, run once: it is refused."""
-    project = Project(tmp_path_factory.mktemp("income"))
+    project = Quick(tmp_path_factory.mktemp("income"))
     project.patience_s = 600.0
     shutil.copy(shared_data / "adult_census" / "adult_train.csv.gz", project.folder)
     project.write(loop=LOOP)

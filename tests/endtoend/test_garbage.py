@@ -13,7 +13,7 @@ from perennial.store.records import Records
 from perennial.store.tables import import_tables
 from perennial.types import Digest
 
-from .conftest import ROW, Project, until
+from .conftest import ROW, Quick, until
 
 # Columns that mention objects and do not keep them: what happened, and answers given before.
 MENTIONS = {"events.payload", "idempotency.response"}
@@ -21,25 +21,25 @@ MENTIONS = {"events.payload", "idempotency.response"}
 COPIES = {"steps.output": "steps.output_digest"}
 
 
-def test_F35_after_a_collection_everything_that_a_lived_in_workspace_holds_still_works(project: Project) -> None:
-    project.write()
-    project.done("run")
-    project.up()
-    project.done("approve", "line@1")
-    first = project.answer("line", ROW)
-    project.write(("power: float = 1.0", "power: float = 2.0"))
-    project.done("run")
-    why = until(lambda: project.perennial("log", "--why", first["id"]), "an explanation")
+def test_F35_after_a_collection_everything_that_a_lived_in_workspace_holds_still_works(quick: Quick) -> None:
+    quick.write()
+    quick.done("run")
+    quick.up()
+    quick.done("approve", "line@1")
+    first = quick.answer("line", ROW)
+    quick.write(("power: float = 1.0", "power: float = 2.0"))
+    quick.done("run")
+    why = until(lambda: quick.perennial("log", "--why", first["id"]), "an explanation")
     assert why.code == 0, why.err
-    project.end()
+    quick.end()
 
-    with ObjectStore(project.home / "objects") as objects:
+    with ObjectStore(quick.home / "objects") as objects:
         unnamed = objects.put_many([b"nothing names this", bytes(1 << 20)])
-    for path in (project.home / "objects/pins").glob("*.pins"):
+    for path in (quick.home / "objects/pins").glob("*.pins"):
         os.utime(path, (0, 0))  # their processes ended long ago
     with (
-        Records.open(f"sqlite:///{project.home}/records.db", read_only=True) as records,
-        ObjectStore(project.home / "objects") as objects,
+        Records.open(f"sqlite:///{quick.home}/records.db", read_only=True) as records,
+        ObjectStore(quick.home / "objects") as objects,
     ):
         assert undeclared(records, objects) == set()
         freed = collect_garbage(records, objects)
@@ -47,14 +47,14 @@ def test_F35_after_a_collection_everything_that_a_lived_in_workspace_holds_still
         assert freed.kept > 30
         assert not any(objects.has(digest) for digest in unnamed)
 
-    assert project.done("verify")["sound"]
-    again = project.done("run")
+    assert quick.done("verify")["sound"]
+    again = quick.done("run")
     assert not again["is_new"]
     assert set(again["cached"]) >= {"kept", "model"}
-    project.up()
-    assert project.answer("line", ROW)["prediction"] == first["prediction"]
-    assert project.perennial("log", "--why", first["id"]).code == 0
-    assert project.done("data", "show", "line.rows")
+    quick.up()
+    assert quick.answer("line", ROW)["prediction"] == first["prediction"]
+    assert quick.perennial("log", "--why", first["id"]).code == 0
+    assert quick.done("data", "show", "line.rows")
 
 
 def undeclared(records: Records, objects: ObjectStore) -> set[str]:

@@ -8,62 +8,63 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROW, Project, until
+from .conftest import ROW, Project, Quick, until
 
 FLOWER = {"sepal length (cm)": 6.1, "sepal width (cm)": 2.8, "petal length (cm)": 4.7, "petal width (cm)": 1.2}
 
 
-def test_a_first_model_lives_from_init_to_down(project: Project) -> None:
-    written = project.perennial("init", "--template", "iris", ".")
+def test_a_first_model_lives_from_init_to_down(quick: Quick) -> None:
+    """The commands of the way itself are processes, as a person's are; those between only look."""
+    written = quick.process("init", "--template", "iris", ".")
     assert (written.code, "next: perennial run" in written.out) == (0, True)
-    again = project.perennial("init", "--template", "iris", ".")
+    again = quick.perennial("init", "--template", "iris", ".")
     assert (again.code, "nothing was written" in again.err) == (2, True)
 
-    first = project.done("run")
+    first = json.loads(quick.process("run", "--json").out)
     assert (first["state"], first["version"], first["is_new"]) == ("candidate", 1, True)
-    second = project.perennial("run")
+    second = quick.process("run")
     assert second.code == 0
     assert "iris version 1: candidate, as before" in second.out
     assert "ran flowers; unchanged: model" in second.out
     assert second.out.rstrip().endswith("to go on: perennial approve iris@1")
-    assert project.done("check")["passed"] is True
+    assert quick.done("check")["passed"] is True
 
-    told = project.up()
+    told = quick.up()
     assert (told["endpoints"], told["needs"]) == ({}, 1)
-    early = project.ask("/predict/iris", {"records": [FLOWER]})
+    early = quick.ask("/predict/iris", {"records": [FLOWER]})
     assert (early.status, "endpoints here: none yet" in early.json["message"]) == (404, True)
-    need = project.done("status")["needs"][0]
-    project.done(*need["command"].split()[1:])
-    answer = project.answer("iris", FLOWER)
+    need = json.loads(quick.process("status", "--json").out)["needs"][0]
+    assert quick.process(*need["command"].split()[1:]).code == 0
+    answer = quick.answer("iris", FLOWER)
     assert answer["prediction"] == "versicolor"
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
-    assert project.done("status")["needs"] == []
+    assert quick.done("status")["needs"] == []
 
-    file = project.folder / "loop.py"
+    file = quick.folder / "loop.py"
     file.write_text(file.read_text().replace("C: float = 1.0", "C: float = 0.1"))
-    later = project.done("run")
+    later = quick.done("run")
     assert (later["version"], later["state"]) == (2, "candidate")
     compared = next(verdict for verdict in later["verdicts"] if verdict["kind"] == "better_than_live")
     assert (compared["passed"], "live version 1" in compared["says"]) == (None, True)
-    assert project.answer("iris", FLOWER)["version"] == 1
-    project.done("approve", "iris")
-    newer = project.answer("iris", FLOWER, version=2)
+    assert quick.answer("iris", FLOWER)["version"] == 1
+    quick.done("approve", "iris")
+    newer = quick.answer("iris", FLOWER, version=2)
     assert newer["probabilities"] != answer["probabilities"]
 
-    assert project.done("rollback", "iris")["live"] == 1
-    back = project.answer("iris", FLOWER, version=1)
+    assert json.loads(quick.process("rollback", "iris", "--json").out)["live"] == 1
+    back = quick.answer("iris", FLOWER, version=1)
     assert back["probabilities"] == answer["probabilities"]
-    nowhere = project.perennial("rollback", "iris")
+    nowhere = quick.perennial("rollback", "iris")
     assert (nowhere.code, "no earlier version" in nowhere.err) == (2, True)
-    kinds = [event["kind"] for event in project.done("log", "--limit", "0")]
+    kinds = [event["kind"] for event in quick.done("log", "--limit", "0")]
     for kind in ("loop.added", "data.committed", "model.registered", "model.approved", "rollout.live"):
         assert kind in kinds
     assert "endpoint.rolled_back" in kinds
 
-    assert "stopped" in project.perennial("down").out
-    assert project.end(interrupt=False) == 0
-    assert "nothing is up here" in project.perennial("down").out
-    assert project.done("verify")["sound"]
+    assert "stopped" in quick.process("down").out
+    assert quick.end(interrupt=False) == 0
+    assert "nothing is up here" in quick.perennial("down").out
+    assert quick.done("verify")["sound"]
 
 
 def test_what_is_live_does_not_change_when_the_work_tree_does(served: Project) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import perennial
 
-from .conftest import Project
+from .conftest import Project, Quick
 
 FRAME = 'return pl.DataFrame({"a": n % 7 * 1.0, "b": n % 5 * 1.0, "y": n % 7 * 2.0 + n % 5})'
 FEATURES = 'kept.with_columns(ab=pl.col("a") * pl.col("b"))'
@@ -95,60 +95,60 @@ def test_a_mistake_in_the_loop_is_2_with_what_where_and_remedy_and_nothing_half_
         assert {run.status for run in ws.runs.list(loop="line")} <= {"finished", "failed"}
 
 
-def test_a_failed_requirement_is_1_and_names_the_evidence(project: Project) -> None:
-    project.write(('require.better_than_baseline("rmse")', 'require.metric("r2", at_least=1.5)'))
-    said = project.perennial("run")
+def test_a_failed_requirement_is_1_and_names_the_evidence(quick: Quick) -> None:
+    quick.write(('require.better_than_baseline("rmse")', 'require.metric("r2", at_least=1.5)'))
+    said = quick.perennial("run")
     assert said.code == 1
     assert "line version 1: refused" in said.out
     assert "FAILED  r2 is at least 1.5: r2 is 1 (95% interval 1 to 1), asked for at least 1.5" in said.out
-    checked = project.perennial("check", "--json")
+    checked = quick.perennial("check", "--json")
     assert checked.code == 1
     assert checked.json["passed"] is False
     assert checked.json["verdicts"][0]["evidence"]["estimate"] == pytest.approx(1)
-    approved = project.perennial("approve", "line@1")
+    approved = quick.perennial("approve", "line@1")
     assert (approved.code, "r2 is 1 (95% interval 1 to 1), asked for at least 1.5" in approved.err) == (1, True)
-    project.write()
-    assert project.perennial("check").code == 0
+    quick.write()
+    assert quick.perennial("check").code == 0
 
 
-def test_a_changed_table_waits_for_a_person_and_then_goes_on(project: Project) -> None:
-    project.write()
-    project.done("run")
+def test_a_changed_table_waits_for_a_person_and_then_goes_on(quick: Quick) -> None:
+    quick.write()
+    quick.done("run")
     narrower = (('"b": n % 5 * 1.0, ', ""), ('* pl.col("b")', "* 2"))
-    project.write(*narrower)
-    first, second = project.perennial("run"), project.perennial("run")
+    quick.write(*narrower)
+    first, second = quick.perennial("run"), quick.perennial("run")
     assert (first.code, second.code) == (2, 2)
     remedy = "perennial data accept line.rows@2"
     assert remedy in first.err
     assert remedy in second.err, "the same table again is the same draft"
-    project.done(*remedy.split()[1:])
-    outcome = project.done("run")
+    quick.done(*remedy.split()[1:])
+    outcome = quick.done("run")
     assert (outcome["version"], outcome["state"], outcome["data"]) == (2, "candidate", {"line.rows": 2})
-    assert project.done("data", "show", "line.rows")["accepted_by"]
+    assert quick.done("data", "show", "line.rows")["accepted_by"]
 
 
-def test_a_secret_is_asked_for_by_name_masked_and_part_of_no_fingerprint(project: Project) -> None:
+def test_a_secret_is_asked_for_by_name_masked_and_part_of_no_fingerprint(quick: Quick) -> None:
     collect = ("@loop.collect\ndef rows():", "@loop.collect(secrets=['TOKEN'])\ndef rows():\n    import os")
     shown = ("    n = np.arange(200)", "    n = np.arange(200)\n    print('the token is', os.environ['TOKEN'])")
-    project.write(collect, shown)
-    missing = project.perennial("run")
+    quick.write(collect, shown)
+    missing = quick.perennial("run")
     assert missing.code == 2
     assert "needs the secret TOKEN" in missing.err
     assert "to go on: export TOKEN=..." in missing.err
-    first = project.perennial("run", "--json", TOKEN="open-sesame-1")
-    again = project.perennial("run", "--json", TOKEN="open-sesame-2")
+    first = quick.perennial("run", "--json", TOKEN="open-sesame-1")
+    again = quick.perennial("run", "--json", TOKEN="open-sesame-2")
     assert "the token is ***" in first.err, "what a step prints is shown, and is not the result"
     assert first.json["is_new"]
     assert not again.json["is_new"], "another secret is not another input"
-    project.write(collect, ("    n = np.arange(200)", "    raise OSError('refused: ' + os.environ['TOKEN'])"))
-    failed = project.perennial("run", "--json", TOKEN="open-sesame-3")
+    quick.write(collect, ("    n = np.arange(200)", "    raise OSError('refused: ' + os.environ['TOKEN'])"))
+    failed = quick.perennial("run", "--json", TOKEN="open-sesame-3")
     assert failed.code == 2
-    runs = project.done("runs", "list")
-    logs = [project.done("runs", "log", run["id"]) for run in runs]
+    runs = quick.done("runs", "list")
+    logs = [quick.done("runs", "log", run["id"]) for run in runs]
     assert "refused: ***" in json.dumps(logs)
     assert "the token is ***" in json.dumps(logs)
     everything: list[Any] = [first.out, first.err, again.out, again.err, failed.out, failed.err, runs, logs]
-    everything += [project.done("runs", "show", run["id"]) for run in runs]
+    everything += [quick.done("runs", "show", run["id"]) for run in runs]
     assert "sesame" not in json.dumps(everything)
-    files = [path.read_bytes() for path in project.home.rglob("*") if path.is_file()]
+    files = [path.read_bytes() for path in quick.home.rglob("*") if path.is_file()]
     assert not any(b"sesame" in data for data in files)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from .conftest import Project, until
+from .conftest import Project, Quick, until
 
 ROWS = 600
 CHANGES = (
@@ -22,7 +22,7 @@ CHANGES = (
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A version that was asked for rows of which one column lies higher than in any training row, with the truth."""
-    project = Project(tmp_path_factory.mktemp("asked"))
+    project = Quick(tmp_path_factory.mktemp("asked"))
     project.write(*CHANGES)
     project.done("run")
     project.done("approve", "line@1")

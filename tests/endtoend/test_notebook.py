@@ -10,20 +10,20 @@ import pytest
 
 import perennial
 
-from .conftest import ROW, Project
+from .conftest import ROW, Project, Quick
 
 
 def test_open_gives_models_runs_and_data_as_the_commands_show_them(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    quick: Quick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project.write()
-    project.done("run")
-    version = project.done("models", "show", "line@1")
+    quick.write()
+    quick.done("run")
+    version = quick.done("models", "show", "line@1")
     monkeypatch.delenv("PERENNIAL_HOME", raising=False)
-    monkeypatch.chdir(project.folder)
+    monkeypatch.chdir(quick.folder)
     with perennial.open() as ws:
         assert {"models", "runs", "data", "endpoints"} <= set(dir(ws))
-        assert str(project.home) in repr(ws)
+        assert str(quick.home) in repr(ws)
         assert [(found.name, found.version) for found in ws.models.list()] == [("line", 1)]
         run = ws.runs.get(run_id=version["run_id"])
         assert run.bundle == version["bundle"]
@@ -31,7 +31,7 @@ def test_open_gives_models_runs_and_data_as_the_commands_show_them(
         assert ws.datasets.get(name="line.rows").rows == 200
         with pytest.raises(AttributeError, match="it has data, runs, system, events, datasets"):
             _ = ws.modles
-    assert project.done("status")["needs"][0]["command"] == "perennial approve line@1", "closed, others may own it"
+    assert quick.done("status")["needs"][0]["command"] == "perennial approve line@1", "closed, others may own it"
 
 
 def test_a_session_beside_up_sees_the_same_and_disturbs_nothing(served: Project) -> None:

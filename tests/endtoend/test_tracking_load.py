@@ -117,7 +117,7 @@ def many(project: Project, seconds: float) -> None:
 
 
 def test_F10_eight_writers_over_http_get_no_error_and_each_point_is_there_once(project: Project) -> None:
-    many(project, 3.0)
+    many(project, 1.0)
 
 
 @pytest.mark.long

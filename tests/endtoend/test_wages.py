@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from .conftest import Project
+from .conftest import Project, Quick
 
 REGIONS = ["south", "midwest", "northeast", "west"]  # by the number of their rows
 LOOP = '''\
@@ -57,7 +57,7 @@ loop.retrain(retrain.never())
 @pytest.fixture(scope="module")
 def wages(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator[Project]:
     """The loop, run once: version 1 keeps its promise."""
-    project = Project(tmp_path_factory.mktemp("wages"))
+    project = Quick(tmp_path_factory.mktemp("wages"))
     project.patience_s = 600.0
     shutil.copy(shared_data / "cps_wages" / "cps1988.csv.gz", project.folder)
     project.write(loop=LOOP)

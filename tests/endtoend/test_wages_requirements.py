@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Project
+from .conftest import Project, Quick
 
 LOOP = '''\
 """What does a person earn in an hour? Asked of the Current Population Survey of May 1985."""
@@ -75,7 +75,7 @@ BREAKS = (
 @pytest.fixture(scope="module")
 def hourly(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator[Project]:
     """Version 1 meets all requirements, version 2 none, and version 3 is another one that meets them."""
-    project = Project(tmp_path_factory.mktemp("hourly"))
+    project = Quick(tmp_path_factory.mktemp("hourly"))
     project.patience_s = 600.0
     shutil.copy(shared_data / "cps_wages" / "cps1985.csv", project.folder)
     for changes, code in (((), 0), (BREAKS, 1), ((("n_estimators=20", "n_estimators=25"),), 0)):

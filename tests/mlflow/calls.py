@@ -32,8 +32,8 @@ QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
     "MPLBACKEND": "agg",
-    # Which packages a model needs is found out by loading it in a new process, half a minute each: the defaults do.
-    "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1",
+    # Which packages a model needs is found out by loading it in a new process: it is ended at once, the defaults do.
+    "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "0",
 }
 
 

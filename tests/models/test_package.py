@@ -71,17 +71,30 @@ def store(
     )
 
 
-@pytest.fixture
-def salary(
-    objects: ObjectStore, first_years: pl.DataFrame, later_years: pl.DataFrame
-) -> tuple[Digest, HistGradientBoostingRegressor, Preparation, pl.DataFrame]:
+Salary = tuple[Digest, HistGradientBoostingRegressor, Preparation, pl.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def stored_salary(
+    tmp_path_factory: pytest.TempPathFactory, first_years: pl.DataFrame, later_years: pl.DataFrame
+) -> tuple[Path, Salary]:
+    """The folder of a store that holds the package of a model of wages, and what the package was made of."""
+    folder = tmp_path_factory.mktemp("salary")
     train = first_years.to_arrow()
     made = learn(train, target="log_wage", function=senior, key="person", time="date")
     model = HistGradientBoostingRegressor(max_iter=30, categorical_features="from_dtype", random_state=0)
     model.fit(made.x(made.raw(train)), made.y(train))
-    digest = store(objects, model, made, train, later_years.to_arrow(), code=CODE)
-    assert digest == store(objects, model, made, train, later_years.to_arrow(), code=CODE)
-    return digest, model, made, made.raw(later_years.to_arrow())
+    with ObjectStore(folder) as objects:
+        digest = store(objects, model, made, train, later_years.to_arrow(), code=CODE)
+        assert digest == store(objects, model, made, train, later_years.to_arrow(), code=CODE)
+    return folder, (digest, model, made, made.raw(later_years.to_arrow()))
+
+
+@pytest.fixture
+def salary(stored_salary: tuple[Path, Salary], objects: ObjectStore) -> Salary:
+    """The same in the test's own store."""
+    shutil.copytree(stored_salary[0], objects.folder, dirs_exist_ok=True)
+    return stored_salary[1]
 
 
 def test_a_loaded_package_answers_as_the_model_did(salary: Any, objects: ObjectStore, tmp_path: Path) -> None:

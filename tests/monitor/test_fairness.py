@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -63,3 +65,31 @@ def test_at_the_edge_of_what_is_allowed_it_alarms_no_more_often_than_its_level(r
     level = Budget().per_window("fairness", DAY)
     alarms = len(told({"f": 0.32, "m": 0.4}, {"f": 0.288, "m": 0.4}, days=400, rows=rows))
     assert alarms <= max(3, 400 * level * 3)
+
+
+def test_rows_without_an_answer_or_a_group_count_for_nothing_and_many_groups_are_told_apart() -> None:
+    many = {f"g{number:02}": 0.3 for number in range(20)}
+    (says,) = told(many, many | {"g07": 0.1}, rows=20_000)
+    assert "whose sex is g07" in says
+    watched = Watched(
+        version=1,
+        reference=answered(0, {"f": 0.3, "m": 0.3}, 5000),
+        expected=None,
+        budget=Budget(),
+        window_us=DAY,
+        groups=("sex",),
+    )
+    rows = answered(1, {"f": 0.1, "m": 0.3}, 3000)
+    assert rows.predictions is not None
+    thin = replace(
+        rows,
+        inputs=rows.inputs.with_columns(rows.inputs["sex"].set(pl.Series(np.arange(3000) % 5 == 0), None)),
+        predictions=rows.predictions.set(pl.Series(np.arange(3000) % 3 == 0), None),
+    )
+    seen = Seen(window=Window(0, DAY), rows=thin, asked=3000)
+    (one,) = look_at_groups(watched, None, seen).found
+    kept = (np.arange(3000) % 5 != 0) & (np.arange(3000) % 3 != 0)
+    for name in ("f", "m"):
+        is_one = kept & (rows.inputs["sex"] == name).to_numpy()
+        assert one.evidence["rows"][name] == is_one.sum()
+        assert one.evidence["rates"][name] == (is_one & (rows.predictions == "yes").to_numpy()).sum() / is_one.sum()

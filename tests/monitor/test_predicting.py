@@ -86,6 +86,15 @@ def test_a_table_without_answers_gets_those_of_the_model(line: Path, tmp_path: P
     assert reference.drop("prediction").equals(before)
 
 
+def test_tables_that_hold_an_input_in_different_types_get_their_own_answers(line: Path) -> None:
+    now = rows(2).drop("kind")[:100].with_columns(pl.col("a").round().cast(pl.Int64))
+    found = with_answers(rows(1).drop("kind"), now, Roles(target="y"), model=line)
+    assert [frame.height for frame in found[:2]] == [N, 100]
+    for frame in found[:2]:
+        answer = 2.0 * frame["a"].to_numpy() - frame["b"].to_numpy()
+        assert frame["prediction"].to_numpy() == pytest.approx(answer, abs=1e-4)
+
+
 def test_only_the_table_that_lacks_them_is_asked(line: Path) -> None:
     before = rows(1).drop("kind").with_columns(answer=pl.lit(7.0))
     roles = Roles(target="y", prediction="answer")

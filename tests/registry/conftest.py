@@ -14,6 +14,8 @@ from perennial.store.records import Records, create_tables
 from perennial.store.tables import import_tables
 from perennial.tracking.logged_models import LoggedModels
 from perennial.types import Micros
+from tests.store.emptied import created as created
+from tests.store.emptied import pg_tables as pg_tables
 
 NOON = Micros(1_700_000_000_000_000)
 
@@ -28,10 +30,11 @@ def records(request: pytest.FixtureRequest, tmp_path: Path, clock: FixedClock) -
     """On SQLite, or where a test is parametrized with it on PostgreSQL."""
     url = f"sqlite:///{tmp_path / 'records.db'}"
     if getattr(request, "param", "sqlite") == "postgresql":
-        url = request.getfixturevalue("pg_database")
+        url = request.getfixturevalue("pg_tables")
     import_tables()
     with Records.open(url, clock=clock, ids=SeededIds(1)) as records:
-        create_tables(records)
+        if records.path is not None:
+            create_tables(records)
         yield records
 
 

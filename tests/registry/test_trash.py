@@ -15,11 +15,12 @@ from perennial.store.failpoints import arm
 from perennial.store.workspace_folder import create_folder
 from perennial.tracking.run import Input, MetricPoint, ModelLink
 from perennial.workspace import Owned, Services
+from tests.store.new_records import with_records
 
 
 @pytest.fixture
 def owned(tmp_path: Path) -> Iterator[Owned]:
-    one = Owned(create_folder(tmp_path / ".perennial", now=SystemClock().now()), Settings())
+    one = Owned(with_records(create_folder(tmp_path / ".perennial", now=SystemClock().now())), Settings())
     with one.workspace:
         yield one
 

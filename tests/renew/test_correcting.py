@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from perennial.models.priors import PRIOR, read_priors
 from perennial.registry.records import versions
 from perennial.registry.versions import package_of
 from perennial.renew.reconcile import Reconciler
+from perennial.renew.retraining import Decision, Job
 from perennial.renew.training import run_job, run_loop
 from perennial.serve.frames import Answered, encode, row_ids
 from perennial.serve.inline import InlineModel
@@ -124,29 +126,57 @@ def live_through(ws: Workspace, day: int, rows: pl.DataFrame, predictor: Predict
     look(ws)
 
 
-def test_a_prior_shift_becomes_a_corrected_version_that_goes_the_way_of_any_other(
-    ws: Workspace, shared_data: Path
-) -> None:
+@dataclass(frozen=True)
+class Shifted:
+    """What came of two days of which the second had other shares of the classes."""
+
+    first: Predictor
+    early: list[Decision]  # after the first day
+    decisions: list[Decision]
+    job: Job | None
+    result: dict[str, Any]
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def shifted(ws: Workspace, shared_data: Path) -> Shifted:
+    """Version 2 is made: version 1 with its answers corrected."""
     test = census(shared_data, "test")
     first = loaded(ws, 1)
     live_through(ws, 0, with_share(test, 0.24, 800, 1), first)
-    assert [one for one in ws.renew.decisions(endpoint="income") if one.verdict != "no"] == []
+    early = decided(ws)
     live_through(ws, 1, with_share(test, 0.60, 1500, 2), first)
-    (decision,) = [one for one in ws.renew.decisions(endpoint="income") if one.verdict != "no"]
+    decisions = decided(ws)
+    job = ws.renew.claim(holder="test", gone=[])
+    said: list[str] = []
+    result: dict[str, Any] = {}
+    if job is not None:
+        result = run_job(ws, job, said.append)
+        ws.renew.finish_job(id=job.id, epoch=job.epoch, result=result)
+    return Shifted(first, early, decisions, job, result, said)
+
+
+def decided(ws: Workspace) -> list[Decision]:
+    return [one for one in ws.renew.decisions(endpoint="income") if one.verdict != "no"]
+
+
+def test_a_prior_shift_becomes_a_corrected_version_that_goes_the_way_of_any_other(
+    ws: Workspace, shifted: Shifted, shared_data: Path
+) -> None:
+    assert shifted.early == []
+    (decision,) = shifted.decisions
     assert (decision.verdict, decision.trigger) == ("correct", "prior_shift")
     told = decision.evidence["correction"]
     shares = dict(zip(told["classes"], told["current_priors"], strict=True))
     assert shares["over"] == pytest.approx(0.60, abs=0.06)  # estimated from answers alone
 
-    job = ws.renew.claim(holder="test", gone=[])
+    job, first = shifted.job, shifted.first
     assert job is not None
     assert job.id == decision.job
-    said: list[str] = []
-    result = run_job(ws, job, said.append)
-    ws.renew.finish_job(id=job.id, epoch=job.epoch, result=result)
-    assert result["version"] == 2
+    assert shifted.result["version"] == 2
     steps = {step.name: step.state for step in ws.runs.get(run_id=job.id).steps}
-    assert {state for name, state in steps.items() if name.startswith("model")} == {"cached"}, said  # nothing trained
+    trained = {state for name, state in steps.items() if name.startswith("model")}
+    assert trained == {"cached"}, shifted.said  # nothing trained
 
     version = ws.models.get(name="income", version=2)
     assert version.state in ("candidate", "approved")
@@ -159,7 +189,7 @@ def test_a_prior_shift_becomes_a_corrected_version_that_goes_the_way_of_any_othe
     card = (folder_of(ws, 2) / "model-card.md").read_text()
     assert "| corrects |" in card
 
-    rows = with_share(test, 0.60, 4000, 3)
+    rows = with_share(census(shared_data, "test"), 0.60, 4000, 3)
     before, after = first.answers(rows.select(NUMBERS)), loaded(ws, 2).answers(rows.select(NUMBERS))
     priors = read_priors(folder_of(ws, 2))
     assert priors is not None
@@ -173,7 +203,9 @@ def test_a_prior_shift_becomes_a_corrected_version_that_goes_the_way_of_any_othe
     assert right[1] > right[0] + 0.03
 
 
-def test_native_and_compiled_answers_are_corrected_alike_and_its_golden_answers_hold(ws: Workspace) -> None:
+def test_native_and_compiled_answers_are_corrected_alike_and_its_golden_answers_hold(
+    ws: Workspace, shifted: Shifted
+) -> None:
     folder = folder_of(ws, 2)
     assert (folder / PRIOR).is_file()
     native, served = loaded(ws, 2, native=True), loaded(ws, 2)
@@ -190,7 +222,7 @@ def test_native_and_compiled_answers_are_corrected_alike_and_its_golden_answers_
     assert set(flavors) == {"perennial", "python_function"}  # no loader that knows nothing of the correction
 
 
-def test_it_is_approved_by_the_rule_and_shadows_the_live_version_first(ws: Workspace) -> None:
+def test_it_is_approved_by_the_rule_and_shadows_the_live_version_first(ws: Workspace, shifted: Shifted) -> None:
     look(ws)
     rollout = ws.endpoints.get(name="income").rollout
     assert rollout is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,16 +58,24 @@ def people(seed: int, rows: int, *, flipped: float = 0.0) -> pl.DataFrame:
     return pl.DataFrame({"income": income, "debt": debt, "kind": kind, "paid": np.where(paid, "yes", "no").tolist()})
 
 
-@pytest.fixture
-def ws(tmp_path: Path) -> Iterator[Workspace]:
-    """Version 1 is live since midnight; time stands still until a test moves it."""
-    (tmp_path / "loop.py").write_text(LOOP)
-    people(0, 3000).write_parquet(tmp_path / "people.parquet")
-    folder = create_folder(tmp_path / ".perennial", now=START, simulated=True)
+@pytest.fixture(scope="module")
+def at_midnight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a workspace whose version 1 has just gone live; tests work on copies of it."""
+    project = tmp_path_factory.mktemp("loans")
+    (project / "loop.py").write_text(LOOP)
+    people(0, 3000).write_parquet(project / "people.parquet")
+    folder = create_folder(project / ".perennial", now=START, simulated=True)
     create_clock(folder.clock, START)
     with connect.open(folder.root) as workspace:
-        run_loop(workspace, tmp_path, None, lambda _: None)
+        run_loop(workspace, project, None, lambda _: None)
         look(workspace)
+    return folder.root
+
+
+@pytest.fixture
+def ws(at_midnight: Path, tmp_path: Path) -> Iterator[Workspace]:
+    """Version 1 is live since midnight; time stands still until a test moves it."""
+    with connect.open(shutil.copytree(at_midnight, tmp_path / ".perennial")) as workspace:
         yield workspace
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perennial.stats import Design, OutOfRange, State, advance, alarms, log_bets, update
+from perennial.stats import Design, OutOfRange, State, advance, alarms, log_bet_sum, log_bets, update
 
 EVERY_FIFTH = [float(i % 5 == 0) for i in range(200)]
 UNIT = Design.above(0.1, threshold=1e4, alternatives=[0.15, 0.2, 0.3, 0.5])
@@ -99,6 +99,16 @@ def test_shards_of_a_batch_add_up() -> None:
     for total in batches:
         wealth = np.exp(total) * (wealth + 1)
     assert advance(design, design.start(), batches).evidence == pytest.approx(wealth.mean())
+
+
+@pytest.mark.parametrize("mu0", [1e-200, 1e-100, 1e-8, 0.1, 0.9])
+@pytest.mark.parametrize("rows", [0, 1, 63, 64, 65, 5000])
+def test_the_sum_of_a_batch_is_that_of_its_rows(mu0: float, rows: int) -> None:
+    draw, design = np.random.default_rng(rows), Design.above(mu0)
+    for values in (draw.random(rows), np.ones(rows), np.zeros(rows), (draw.random(rows) < 0.3).astype(float)):
+        assert log_bet_sum(design, values) == pytest.approx(log_bets(design, values).sum(axis=0), rel=1e-9, abs=1e-9)
+    with pytest.raises(OutOfRange):
+        log_bet_sum(design, [0.5, 1.5])
 
 
 def test_a_flood_of_bad_values_does_not_overflow() -> None:

@@ -11,6 +11,8 @@ from perennial.store.objects import ObjectStore
 from perennial.store.records import Records, create_tables
 from perennial.store.tables import import_tables
 from perennial.types import Micros
+from tests.store.emptied import created as created
+from tests.store.emptied import pg_tables as pg_tables
 
 NOON = Micros(1_700_000_000_000_000)
 
@@ -42,9 +44,12 @@ def open_records(clock: FixedClock) -> Iterator[Callable[..., Records]]:
         records.close()
 
 
-@pytest.fixture
-def records(url: str, open_records: Callable[..., Records]) -> Records:
-    records = open_records(url)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def records(request: pytest.FixtureRequest, tmp_path: Path, open_records: Callable[..., Records]) -> Records:
+    """The tables of all rooms, empty: every test that takes it runs on both."""
+    if request.param == "postgresql":
+        return open_records(request.getfixturevalue("pg_tables"))
+    records = open_records(f"sqlite:///{tmp_path / 'records.db'}")
     create_tables(records, import_tables())
     return records
 

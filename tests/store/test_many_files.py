@@ -174,7 +174,7 @@ def test_a_file_that_somebody_keeps_writing_to_is_never_stored_by_half(objects: 
 
 
 def test_F04_a_disk_that_is_full_in_the_middle_leaves_what_is_whole(tmp_path: Path) -> None:
-    files = write_files(tmp_path / "files", 16)
+    files = write_files(tmp_path / "files", len(SIZES))
     number = 0
     while True:
         number += 1
@@ -198,7 +198,7 @@ def test_F04_a_disk_that_is_full_in_the_middle_leaves_what_is_whole(tmp_path: Pa
 
 
 def test_F01_kill_9_at_every_failpoint_of_many_files_keeps_what_was_acknowledged(tmp_path: Path) -> None:
-    files = write_files(tmp_path / "files", 16)
+    files = write_files(tmp_path / "files", len(SIZES))
 
     def work(folder: Path, acknowledge: Acknowledge) -> None:
         with open_store(folder) as objects:

@@ -207,11 +207,11 @@ def test_F04_sqlite_says_itself_that_it_is_full(tmp_path: Path, open_records: Ca
     assert texts(book) == ["small"]
 
 
-def test_F11_an_owner_that_was_replaced_commits_nothing_more(url: str, book: Records) -> None:
+def test_F11_an_owner_that_was_replaced_commits_nothing_more(book: Records) -> None:
     book.fence(1)
     book.write(lambda tx: add(tx, "mine"))
     # The successor, as it would come in when the lock was lost (a network file system that forgot it).
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(book.url)
     with engine.begin() as connection:
         connection.execute(sa.text("update owner_epoch set epoch = 2"))
     with pytest.raises(Conflict, match="number 2 has taken over"):

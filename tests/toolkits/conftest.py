@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
-from ..endtoend.conftest import project as project
+import pytest
+
+from .inside import Inside
 
 # What an environment has that only it has, by folder.
 NEEDS = {
@@ -19,3 +23,11 @@ NEEDS = {
 }
 
 collect_ignore = [folder for folder, module in NEEDS.items() if find_spec(module) is None]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Inside]:
+    """An empty folder but for its settings."""
+    one = Inside(tmp_path)
+    yield one
+    one.end()

@@ -20,12 +20,13 @@ from perennial.errors import Invalid, NotFound
 from perennial.store.workspace_folder import WorkspaceFolder, create_folder
 from perennial.tracking.active import ActiveRun
 from perennial.workspace import Owned, Workspace
+from tests.store.new_records import with_records
 from tests.tracking.active import QUIET, values
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> WorkspaceFolder:
-    return create_folder(tmp_path / "ws", now=SystemClock().now())
+    return with_records(create_folder(tmp_path / "ws", now=SystemClock().now()))
 
 
 @pytest.fixture

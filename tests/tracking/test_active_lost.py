@@ -26,12 +26,13 @@ from perennial.store.workspace_folder import WorkspaceFolder, create_folder
 from perennial.tracking.frames import encode_points
 from perennial.tracking.spool import Spool
 from perennial.workspace import Owned, Workspace
+from tests.store.new_records import with_records
 from tests.tracking.active import QUIET, joined, run_script, served, until, values
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> WorkspaceFolder:
-    return create_folder(tmp_path / "ws", now=SystemClock().now())
+    return with_records(create_folder(tmp_path / "ws", now=SystemClock().now()))
 
 
 @pytest.fixture

@@ -38,10 +38,11 @@ def clock() -> FixedClock:
 def records(request: pytest.FixtureRequest, tmp_path: Path, clock: FixedClock) -> Iterator[Records]:
     url = f"sqlite:///{tmp_path}/records.db"
     if getattr(request, "param", "sqlite") == "postgresql":
-        url = request.getfixturevalue("pg_database")
+        url = request.getfixturevalue("pg_tables")
     import_tables()
     with Records.open(url, clock=clock, ids=SeededIds(1)) as records:
-        create_tables(records)
+        if records.path is not None:
+            create_tables(records)
         yield records
 
 

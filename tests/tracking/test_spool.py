@@ -167,6 +167,31 @@ def test_F32_a_full_disk_raises_nothing_and_leaves_no_half_frame(
     spool.close(remove=True)
 
 
+@pytest.mark.parametrize("is_late", [False, True])
+def test_F32_an_interrupt_while_a_frame_is_written_leaves_nothing_of_it(tmp_path: Path, *, is_late: bool) -> None:
+    class Interrupted(SystemCalls):
+        is_now = False
+
+        def write(self, descriptor: int, data: bytes | memoryview) -> int:
+            if not self.is_now:
+                return super().write(descriptor, data)
+            self.is_now = False
+            if is_late:
+                super().write(descriptor, data)
+            raise KeyboardInterrupt
+
+    calls = Interrupted()
+    spool = spool_in(tmp_path, calls=calls)
+    assert spool.append(b"before", 1)
+    calls.is_now = True
+    with pytest.raises(KeyboardInterrupt):
+        spool.append(b"nobody was told that this is kept", 1)
+    assert spool.append(b"after", 1)
+    assert read_all(tmp_path) == [b"before", b"after"]
+    assert (spool.received, spool.written) == (2, 2)
+    spool.close(remove=True)
+
+
 def test_after_a_failed_flush_the_next_file_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     calls = Failing()
     spool = spool_in(tmp_path, calls=calls)

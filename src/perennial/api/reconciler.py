@@ -25,6 +25,7 @@ from perennial.workspace import Workspace
 __all__ = ["main", "send_notices", "send_what_is_left"]
 
 SIMULATED_PAUSE_S = 0.01
+LONGEST_PAUSE_S = 0.16  # where time stands still and the same is waited for: a training needs the processor
 REAL_PAUSE_S = 0.5  # an approval or rollback by hand is taken up within a second
 REPORT_EVERY_US = 60_000_000
 NOTICES_EVERY_S = 1.0  # how long a notice waits for its first attempt
@@ -72,6 +73,7 @@ class _Lead:
 def _run(ws: Workspace, lead: _Lead, stop: threading.Event) -> None:
     reconciler = Reconciler(ws)
     told: tuple[int, bool, str] | None = None
+    pause_s = SIMULATED_PAUSE_S
     while not stop.is_set():
         if not lead.is_held():
             stop.wait(REAL_PAUSE_S)
@@ -82,12 +84,13 @@ def _run(ws: Workspace, lead: _Lead, stop: threading.Event) -> None:
             continue
         idle, problem = _look(reconciler, now)
         news = (now, idle, problem)
+        pause_s = min(pause_s * 2, LONGEST_PAUSE_S) if told == news else SIMULATED_PAUSE_S
         is_due = told is None or told[1:] != news[1:] or ws.clock.is_simulated or now - told[0] >= REPORT_EVERY_US
         if is_due and told != news:
             ws.renew.report_pass(clock=now, idle=idle, problem=problem)
             told = news
         if not (ws.clock.is_simulated and idle):
-            stop.wait(SIMULATED_PAUSE_S if ws.clock.is_simulated else REAL_PAUSE_S)
+            stop.wait(pause_s if ws.clock.is_simulated else REAL_PAUSE_S)
 
 
 def send_what_is_left(ws: Workspace, stop: threading.Event) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Self
 
 import numpy as np
@@ -16,10 +17,11 @@ from numpy.typing import NDArray
 
 from perennial.errors import Invalid
 
-__all__ = ["Sample", "Task", "moments_of", "sample_of"]
+__all__ = ["Sample", "Task", "moments_of", "places", "sample_of"]
 
 Task = Literal["regression", "classification"]
 Floats = NDArray[np.float64]
+FEW = 8  # so many comparisons of a window take less time than one table of places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,16 @@ class Sample:
 
     def losses(self) -> Floats:
         """Squared error, or 1 for a wrong label, shape (n,); NaN where the truth or the prediction is not known."""
+        return self._losses
+
+    @cached_property
+    def answered(self) -> NDArray[np.int64]:
+        """The place of each prediction among the classes, shape (n,); -1 for what is none of them."""
+        assert self.predictions is not None
+        return places(self.predictions, self.classes)
+
+    @cached_property
+    def _losses(self) -> Floats:
         if self.labels is None or self.predictions is None:
             return np.full(self.rows, np.nan)
         if self.task == "regression":
@@ -78,6 +90,19 @@ class Sample:
             labels=None if self.labels is None else self.labels[chosen],
             at=None if self.at is None else self.at[chosen],
         )
+
+
+def places(values: pl.Series, names: Sequence[str]) -> NDArray[np.int64]:
+    """The place of each text among the names, shape (n,); -1 for what is none of them, or missing."""
+    if len(names) > FEW:
+        known = pl.Series(names, dtype=pl.String())
+        numbers = pl.Series(range(len(names)), dtype=pl.Int64())
+        return values.replace_strict(known, numbers, default=-1, return_dtype=pl.Int64()).to_numpy()
+    found, has_missing = np.full(len(values), -1, dtype=np.int64), values.null_count() > 0
+    for place, name in enumerate(names):
+        is_it = values == name
+        found[(is_it.fill_null(value=False) if has_missing else is_it).to_numpy()] = place
+    return found
 
 
 def sample_of(

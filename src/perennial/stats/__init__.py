@@ -41,7 +41,7 @@ from perennial.stats.distances import (
     wasserstein_from_bins,
 )
 from perennial.stats.dle import LossSums, loss_sds, loss_sums
-from perennial.stats.edetector import Design, Kind, State, Step, advance, alarms, log_bets, update
+from perennial.stats.edetector import Design, Kind, State, Step, advance, alarms, log_bet_sum, log_bets, update
 from perennial.stats.errors import BinMismatch, LengthMismatch, NothingToCount, OutOfRange, StatsError
 from perennial.stats.group_sequential import alpha_spent, constant_bounds, crossing_probs, spending_bounds
 from perennial.stats.intervals import bootstrap_interval, first_mean, percentile_interval, root_mean
@@ -194,6 +194,7 @@ __all__ = [
     "ks_test_from_bins",
     "l_infinity",
     "log_bayes_factor",
+    "log_bet_sum",
     "log_bets",
     "looks_borne",
     "loss_by_age",

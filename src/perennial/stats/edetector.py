@@ -14,11 +14,11 @@ from typing import Final, Literal, NamedTuple, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from perennial.stats.arrays import Floats, Ints, unit_vector
+from perennial.stats.arrays import Floats, Mask, unit_vector
 from perennial.stats.errors import OutOfRange
 from perennial.stats.results import Json
 
-__all__ = ["Design", "Kind", "State", "Step", "advance", "alarms", "log_bets", "update"]
+__all__ = ["Design", "Kind", "State", "Step", "advance", "alarms", "log_bet_sum", "log_bets", "update"]
 
 Kind = Literal["sr", "cusum", "ville"]
 
@@ -27,6 +27,7 @@ THRESHOLD: Final = 1e5  # observations between false alarms, at least, on averag
 _MAX_STAKE: Final = 0.999  # a bet never risks everything: factors stay above 0.001 and logarithms finite
 _MAX_LOG: Final = 700.0  # exp(700) is the largest power that a float64 holds with room to spare
 _BLOCK: Final = 4096  # observations per pass: long sums of logarithms restart here, so digits are not worn away
+_TOGETHER: Final = 64  # factors multiplied before a logarithm is taken, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +221,40 @@ def log_bets(design: Design, values: ArrayLike) -> Floats:
     return _log_factors(design, x)
 
 
+def log_bet_sum(design: Design, values: ArrayLike) -> Floats:
+    """The sum of `log_bets` over all observations, in a fraction of the time: what `advance` takes of a batch.
+
+    Where all are 0 or 1 it is told by their numbers; otherwise factors are multiplied, as many as a float64 can hold
+    together, before a logarithm is taken.
+
+    Args:
+        design: The bets.
+        values: Observations in [0, 1], shape (T,).
+
+    Returns:
+        shape (K,).
+
+    Raises:
+        OutOfRange: A value is outside [0, 1] or not a number.
+
+    >>> design = Design.above(0.1)
+    >>> bool(np.allclose(log_bet_sum(design, [0.2, 0.5]), log_bets(design, [0.2, 0.5]).sum(axis=0)))
+    True
+    """
+    x = unit_vector(values, "values")
+    of_zero, of_one = ends = _log_factors(design, np.array([0.0, 1.0]))
+    ones = int(np.count_nonzero(x == 1.0))
+    if ones + int(np.count_nonzero(x == 0.0)) == len(x):
+        return ones * of_one + (len(x) - ones) * of_zero
+    # A factor lies between those of 0 and 1, so these say how many can be multiplied.
+    together = int(min(_MAX_LOG / np.abs(ends).max(), _TOGETHER))
+    if together < 2:
+        return log_bets(design, x).sum(axis=0)
+    factors: Floats = np.asarray(design.lambdas)[:, np.newaxis] * (x - np.asarray(design.mus)[:, np.newaxis])
+    factors += 1.0
+    return np.log(np.multiply.reduceat(factors, np.arange(0, len(x), together), axis=1)).sum(axis=1)
+
+
 def update(design: Design, state: State, values: ArrayLike) -> Step:
     """Feed observations one by one, in order, until the first alarm or the end.
 
@@ -274,9 +309,9 @@ def advance(design: Design, state: State, log_bet_sums: ArrayLike) -> Step:
 
     wealth = _log_wealth(design.kind, np.asarray(state.carries), logs)
     evidence: Floats = np.exp(np.minimum(wealth, _MAX_LOG)) @ np.asarray(design.weights)
-    over: Ints = np.flatnonzero(evidence >= design.threshold)
-    if len(over):
-        first = int(over[0])
+    over: Mask = evidence >= design.threshold
+    if over.any():
+        first = int(over.argmax())
         after = State((0.0,) * parts, state.observations + first + 1, state.alarms + 1)
         return Step(after, first, float(evidence[first]))
     carries = tuple(_carry(design.kind, wealth[-1]).tolist())

@@ -104,7 +104,7 @@ def tolerance_tests(
         "merge": merge,
     }
     sides = all_counts(list(pairs))
-    rows = [(round(float(r.sum())), round(float(c.sum()))) for r, c in sides]
+    rows = _rows(sides)
     filled = [place for place, (n, m) in enumerate(rows) if n and m]
     used = _used([sides[place] for place in filled], min_expected, merge=merge)
     measured = dict(zip(filled, zip(used, _distances(used), strict=True), strict=True))
@@ -133,6 +133,15 @@ class _Apart(NamedTuple):
     l_infinity: float
     js_distance: float
     hellinger: float
+
+
+def _rows(sides: Sequence[tuple[Floats, Floats]]) -> list[tuple[int, int]]:
+    """Rows of each column, on either side."""
+    if not sides:
+        return []
+    starts, _ = _spans([r for r, _ in sides])
+    n, m = (np.add.reduceat(np.concatenate(side), starts) for side in zip(*sides, strict=True))
+    return [(round(before), round(now)) for before, now in zip(n.tolist(), m.tolist(), strict=True)]
 
 
 def _used(sides: Sequence[tuple[Floats, Floats]], min_expected: float, *, merge: bool) -> list[_Used]:
@@ -172,20 +181,14 @@ def _distances(columns: Sequence[_Used]) -> list[_Apart]:
     gap, ratio = q - p, np.log(q / p)
     to_p, to_q = np.log(p / middle), np.log(q / middle)
     roots = np.sqrt(p) - np.sqrt(q)
-    farthest: list[float] = np.maximum.reduceat(np.abs(gap), starts).tolist()
-    found: list[_Apart] = []
-    for start, length, largest in zip(starts.tolist(), lengths.tolist(), farthest, strict=True):
-        at = slice(start, start + length)
-        divergence = (float(p[at] @ to_p[at]) + float(q[at] @ to_q[at])) / 2.0
-        found.append(
-            _Apart(
-                psi=float(gap[at] @ ratio[at]),
-                l_infinity=largest,
-                js_distance=math.sqrt(max(0.0, divergence) / math.log(2.0)),
-                hellinger=math.sqrt(float(roots[at] @ roots[at]) / 2.0),
-            )
-        )
-    return found
+    divergence = np.add.reduceat(p * to_p + q * to_q, starts) / 2.0
+    measured = (
+        np.add.reduceat(gap * ratio, starts),
+        np.maximum.reduceat(np.abs(gap), starts),
+        np.sqrt(np.maximum(divergence, 0.0) / math.log(2.0)),
+        np.sqrt(np.add.reduceat(roots * roots, starts) / 2.0),
+    )
+    return [_Apart(*one) for one in zip(*(side.tolist() for side in measured), strict=True)]
 
 
 def _spans(columns: Sequence[Floats]) -> tuple[Counts, Counts]:
@@ -201,9 +204,8 @@ def _smoothed_spans(counts: Floats, starts: Counts, lengths: Counts) -> Floats:
 
 def _judged(used: _Used, apart: _Apart, n: int, m: int, params: dict[str, Json]) -> Finding:
     """The finding about one column that has rows on both sides."""
-    tolerance, alpha, min_expected, min_rows = (
-        cast(float, params[name]) for name in ("tolerance", "alpha", "min_expected", "min_rows")
-    )
+    tolerance, alpha = cast(float, params["tolerance"]), cast(float, params["alpha"])
+    min_expected, min_rows = cast(float, params["min_expected"]), cast(float, params["min_rows"])
     bins, value = len(used.r), apart.psi
     floor = noise_floor(n, m, bins)
     details: dict[str, Json] = {

@@ -83,6 +83,9 @@ class Spool:
                 self._mend(segment)
                 self._drop(points, f"the disk does not take it ({error.strerror or error})")
                 return False
+            except BaseException:  # an interrupt, also behind the write: nobody was told that the bytes are kept
+                self._mend(segment)
+                raise
             segment.size += size
             self.written_bytes += size
             self.written += points

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from perennial.data.catalog import Catalog
-from perennial.data.files.places import read_place
+from perennial.data.files.places import TICK_NS, read_place
 from perennial.data.files.status import status
 from perennial.workspace import Owned
 
@@ -41,6 +42,7 @@ def folder(tmp_path: Path) -> Path:
     (root / "loop").symlink_to(".")
     (root / os.fsdecode(b"caf\xe9\nnew")).write_bytes(b"latin and a line")
     (root / ("n" * 255)).write_bytes(b"long")
+    time.sleep(TICK_NS / 1e9)  # a younger file is read again
     return root
 
 

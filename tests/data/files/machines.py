@@ -9,12 +9,13 @@ from perennial.clock import SystemClock
 from perennial.config import Settings
 from perennial.store.workspace_folder import create_folder
 from perennial.workspace import Owned
+from tests.store.new_records import with_records
 
 
 def owned(root: Path) -> Owned:
     """A workspace in this folder, made when there is none."""
     root.parent.mkdir(parents=True, exist_ok=True)
-    return Owned(create_folder(root, now=SystemClock().now()), Settings())
+    return Owned(with_records(create_folder(root, now=SystemClock().now())), Settings())
 
 
 def content(root: Path) -> dict[str, tuple[str, bytes]]:

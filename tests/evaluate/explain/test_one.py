@@ -31,10 +31,21 @@ from pathlib import Path
 import msgspec
 from perennial.evaluate.explain import explain_rows
 from perennial.models.package import Predictor
-predictor = Predictor.load(Path(sys.argv[1]), trusted=True, native=True)
-frame = predictor.frame(json.loads(sys.argv[2]))
-print(msgspec.json.encode(explain_rows(predictor, frame)).decode())
+records, told = json.loads(sys.argv[1]), []
+for folder in sys.argv[2:]:
+    predictor = Predictor.load(Path(folder), trusted=True, native=True)
+    told.append(explain_rows(predictor, predictor.frame(records)))
+print(msgspec.json.encode(told).decode())
 """
+RECORDS = [
+    {"education": 12, "experience": 5, "gender": "female"},
+    {"education": 18, "experience": 20, "gender": "male"},
+]
+MODELS = {
+    "tree": HistGradientBoostingClassifier(max_iter=10),
+    "linear": LinearRegression(),
+    "sampled": KNeighborsClassifier(),
+}
 
 
 def test_an_income_is_explained_in_log_odds_largest_first(
@@ -84,47 +95,50 @@ def test_what_cannot_be_explained_is_said(wages_1985: pl.DataFrame, fitted: Any)
         explain_rows(predictor, wages_1985.select("wage").head(2), background=wages_1985.select("wage"), of="perhaps")
 
 
-@pytest.mark.parametrize("kind", ["tree", "linear", "sampled"])
-def test_a_fresh_process_explains_a_stored_package_in_the_same_way(
-    kind: str, wages_1985: pl.DataFrame, tmp_path: Path
-) -> None:
-    table = wages_1985.select("wage", "education", "experience", "gender").with_columns(
+@pytest.fixture(scope="module")
+def packages(wages_1985: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Checked-out packages of the models, by the way in which each is explained."""
+    folder = tmp_path_factory.mktemp("explained")
+    whole = wages_1985.select("wage", "education", "experience", "gender").with_columns(
         high=(pl.col("wage") > 9).replace_strict({True: "yes", False: "no"}, return_dtype=pl.String)
     )
-    target = "wage" if kind == "linear" else "high"
-    table = table.drop("high" if kind == "linear" else "wage")
-    encode = make_column_transformer((OneHotEncoder(), ["gender"]), remainder="passthrough")
-    last = {
-        "tree": HistGradientBoostingClassifier(max_iter=10),
-        "linear": LinearRegression(),
-        "sampled": KNeighborsClassifier(),
-    }[kind]
-    arrow = table.to_arrow()
-    preparation = learn(arrow, target=target)
-    model = make_pipeline(encode, last).fit(preparation.x(preparation.raw(arrow)), preparation.y(arrow))
-    objects = ObjectStore(tmp_path / "objects")
-    digest = build(
-        model=model,
-        preparation=preparation,
-        train=arrow,
-        held_out=arrow,
-        objects=objects,
-        provenance={},
-        environment="",
-    )
-    folder = checkout(digest, objects, tmp_path / "packages")
-    here = Predictor.load(folder, trusted=True, native=True)
-    records = [
-        {"education": 12, "experience": 5, "gender": "female"},
-        {"education": 18, "experience": 20, "gender": "male"},
-    ]
-    expected = explain_rows(here, here.frame(records))
+    found: dict[str, Path] = {}
+    with ObjectStore(folder / "objects") as objects:
+        for kind, last in MODELS.items():
+            target, other = ("wage", "high") if kind == "linear" else ("high", "wage")
+            arrow = whole.drop(other).to_arrow()
+            preparation = learn(arrow, target=target)
+            encode = make_column_transformer((OneHotEncoder(), ["gender"]), remainder="passthrough")
+            model = make_pipeline(encode, last).fit(preparation.x(preparation.raw(arrow)), preparation.y(arrow))
+            digest = build(
+                model=model,
+                preparation=preparation,
+                train=arrow,
+                held_out=arrow,
+                objects=objects,
+                provenance={},
+                environment="",
+            )
+            found[kind] = checkout(digest, objects, folder / "packages")
+    return found
+
+
+@pytest.fixture(scope="module")
+def told(packages: dict[str, Path]) -> dict[str, Any]:
+    """What a fresh process says of each."""
+    words = [sys.executable, "-c", FRESH, json.dumps(RECORDS), *map(str, packages.values())]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return dict(zip(packages, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_fresh_process_explains_a_stored_package_in_the_same_way(
+    kind: str, packages: dict[str, Path], told: dict[str, Any]
+) -> None:
+    here = Predictor.load(packages[kind], trusted=True, native=True)
+    expected = explain_rows(here, here.frame(RECORDS))
     assert {one.method for one in expected} == {kind}
-    done = subprocess.run(
-        [sys.executable, "-c", FRESH, str(folder), json.dumps(records)], capture_output=True, text=True, check=True
-    )
-    told = json.loads(done.stdout)
-    for one, wanted in zip(told, expected, strict=True):
+    for one, wanted in zip(told[kind], expected, strict=True):
         assert one["method"] == wanted.method
         assert one["explained"] == pytest.approx(wanted.explained)
         assert one["contributions"] == pytest.approx(wanted.contributions)

@@ -70,6 +70,19 @@ def adult(shared_data: Path) -> pl.DataFrame:
     return frame.with_columns(pl.col(name).cast(pl.Enum(frame[name].unique().drop_nulls().sort())) for name in texts)
 
 
+@pytest.fixture(scope="module")
+def census(adult: pl.DataFrame, h2o_cluster: Any) -> Any:
+    """These people in the cluster."""
+    return framed(h2o_cluster, adult)
+
+
+@pytest.fixture(scope="module")
+def forest(census: Any) -> Any:
+    model = H2OGradientBoostingEstimator(ntrees=20, seed=1)
+    model.train(y=ADULT, training_frame=census)
+    return model
+
+
 @pytest.fixture
 def opened() -> Iterator[Callable[..., H2OScorer]]:
     scorers: list[H2OScorer] = []
@@ -107,25 +120,22 @@ ESTIMATORS = {
 
 @pytest.mark.parametrize("make", ESTIMATORS.values(), ids=ESTIMATORS)
 def test_two_classes_are_answered_as_by_the_cluster(
-    make: Callable[[], Any], adult: pl.DataFrame, h2o_cluster: Any, opened: Any
+    make: Callable[[], Any], adult: pl.DataFrame, census: Any, opened: Any
 ) -> None:
-    frame = framed(h2o_cluster, adult)
     model = make()
-    model.train(y=ADULT, training_frame=frame)
+    model.train(y=ADULT, training_frame=census)
     x = adult.drop(ADULT)
     scorer = opened(model, x, [">50K", "<=50K"])  # the order of the signature is not trusted
     assert scorer.classes == ["<=50K", ">50K"]
-    found, expected = scorer.answer(x), predicted(model, frame)
+    found, expected = scorer.answer(x), predicted(model, census)
     assert x.null_count().sum_horizontal()[0] > 400
     assert list(found.values) == expected["predict"].tolist()
     np.testing.assert_allclose(found.probabilities, expected[["<=50K", ">50K"]].to_numpy(), atol=1e-12)
 
 
-def test_h2o_s_own_threshold_makes_the_label(adult: pl.DataFrame, h2o_cluster: Any, opened: Any) -> None:
-    model = H2OGradientBoostingEstimator(ntrees=20, seed=1)
-    model.train(y=ADULT, training_frame=framed(h2o_cluster, adult))
+def test_h2o_s_own_threshold_makes_the_label(forest: Any, adult: pl.DataFrame, opened: Any) -> None:
     x = adult.drop(ADULT)
-    found = opened(model, x, ["<=50K", ">50K"]).answer(x)
+    found = opened(forest, x, ["<=50K", ">50K"]).answer(x)
     rich = found.values == ">50K"
     assert 0.2 < found.probabilities[rich, 1].min() < 0.5
     assert found.probabilities[~rich, 1].max() < found.probabilities[rich, 1].min()
@@ -172,15 +182,13 @@ def test_an_offset_is_given_to_the_model(h2o_cluster: Any, opened: Any) -> None:
 
 
 def test_a_category_that_was_never_seen_counts_as_missing_as_in_a_cluster(
-    adult: pl.DataFrame, h2o_cluster: Any, opened: Any
+    forest: Any, adult: pl.DataFrame, h2o_cluster: Any, opened: Any
 ) -> None:
-    model = H2OGradientBoostingEstimator(ntrees=20, seed=1)
-    model.train(y=ADULT, training_frame=framed(h2o_cluster, adult))
     x = adult.drop(ADULT).head(200)
     odd = x.with_columns(occupation=pl.lit("astronaut").cast(pl.Enum([*x["occupation"].dtype.categories, "astronaut"])))
-    scorer = opened(model, x, ["<=50K", ">50K"])
+    scorer = opened(forest, x, ["<=50K", ">50K"])
     found = scorer.answer(odd)
-    expected = predicted(model, framed(h2o_cluster, odd))
+    expected = predicted(forest, framed(h2o_cluster, odd))
     np.testing.assert_allclose(found.probabilities[:, 1], expected[">50K"], atol=1e-12)
     gone = scorer.answer(x.with_columns(occupation=pl.lit(None, dtype=x["occupation"].dtype)))
     np.testing.assert_array_equal(found.probabilities, gone.probabilities)
@@ -236,13 +244,6 @@ def test_truth_values_whole_numbers_and_times_are_what_h2o_made_of_them(h2o_clus
     np.testing.assert_array_equal(found.probabilities, by_day.probabilities)
     with pytest.raises(DataError, match="'at' holds String"):
         scorer.answer(x.with_columns(at=pl.lit("soon")))
-
-
-@pytest.fixture(scope="module")
-def forest(adult: pl.DataFrame, h2o_cluster: Any) -> Any:
-    model = H2OGradientBoostingEstimator(ntrees=20, seed=1)
-    model.train(y=ADULT, training_frame=framed(h2o_cluster, adult))
-    return model
 
 
 def test_the_same_model_is_the_same_bytes(forest: Any, adult: pl.DataFrame) -> None:
@@ -337,7 +338,7 @@ except Exception as error:
 
 
 def test_a_model_that_mlflow_saved_is_converted_and_answers_the_same(
-    forest: Any, adult: pl.DataFrame, h2o_cluster: Any, tmp_path: Path, opened: Any
+    forest: Any, adult: pl.DataFrame, census: Any, tmp_path: Path, opened: Any
 ) -> None:
     import mlflow.h2o
 
@@ -348,7 +349,7 @@ def test_a_model_that_mlflow_saved_is_converted_and_answers_the_same(
     assert flavor_of(model) is flavor_named("h2o")
     x = adult.drop(ADULT)
     found = opened(model, x, ["<=50K", ">50K"]).answer(x)
-    expected = predicted(forest, framed(h2o_cluster, adult))
+    expected = predicted(forest, census)
     np.testing.assert_allclose(found.probabilities[:, 1], expected[">50K"], atol=1e-12)
     assert list(model.predict(x.head(50))) == expected["predict"].tolist()[:50]
 

@@ -80,7 +80,8 @@ def make_home(tmp_path: Path) -> Iterator[Callable[..., Home]]:
         folder = create_folder(tmp_path / name, now=Micros(0))
         import_tables()
         records = Records.open(url or f"sqlite:///{tmp_path / name}.db", clock=FixedClock(Micros(5)), ids=SeededIds(1))
-        create_tables(records)
+        if not url:
+            create_tables(records)
         objects = ObjectStore(folder.objects)
         logged = LoggedModels(records)
         home = Home(
@@ -108,4 +109,4 @@ def make_home(tmp_path: Path) -> Iterator[Callable[..., Home]]:
 def home(make_home: Callable[..., Home], request: pytest.FixtureRequest) -> Home:
     """On SQLite, or where a test is parametrized with it on PostgreSQL."""
     is_postgresql = getattr(request, "param", "sqlite") == "postgresql"
-    return make_home("home", request.getfixturevalue("pg_database") if is_postgresql else "")
+    return make_home("home", request.getfixturevalue("pg_tables") if is_postgresql else "")

@@ -264,7 +264,7 @@ def test_a_search_finds_what_the_rules_say_in_their_order(both: Records, seed: i
     runs, numbers, found = fill(both, seed)
     ids = [run.id for run in found[:5]]
 
-    @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=75, suppress_health_check=[HealthCheck.too_slow])
     @given(
         terms=st.lists(comparisons(ids), max_size=3),
         by=st.lists(orders(), max_size=3),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from perennial.monitor.profiling.columns import Column, Room, column_of
 from perennial.monitor.profiling.hashes import HashCounter, KeptHashes, scrambled
-from perennial.monitor.profiling.names import NameTable
+from perennial.monitor.profiling.names import NameTable, table_of
 from perennial.monitor.profiling.plans import ColumnPlan, kind_of
 from perennial.monitor.profiling.tallies import ColumnTally
 from perennial.stats.bins import CategoryBins
@@ -101,7 +101,7 @@ class _Share:
 
 def count_series(values: pl.Series, plan: ColumnPlan) -> ColumnTally:
     """Count one column, such as the predictions."""
-    tables = {"": NameTable(plan.bins.categories)} if isinstance(plan.bins, CategoryBins) else {}
+    tables = {"": table_of(plan.bins.categories)} if isinstance(plan.bins, CategoryBins) else {}
     return count_rows(pl.DataFrame({"": values}), {"": plan}, tables).columns[""]
 
 
@@ -109,7 +109,7 @@ def place_series(values: pl.Series, plan: ColumnPlan, table: NameTable | None = 
     """The bin of each value, shape (n,), in the order of the counts."""
     if isinstance(plan.bins, CategoryBins):
         texts = values.cast(pl.String())
-        names = table or NameTable(plan.bins.categories)
+        names = table or table_of(plan.bins.categories)
         return names.places(texts.hash().to_numpy(), texts.is_null().to_numpy())
     if plan.kind == "number" and kind_of(values.dtype) in ("number", "text"):
         return plan.bins.places(values.cast(pl.Float64(), strict=False).to_numpy())

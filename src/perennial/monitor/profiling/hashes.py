@@ -136,7 +136,10 @@ class KeptHashes:
         """Of the hashes that both would keep: how many of ours the other has too, and how many of ours there are."""
         halvings = max(self.halvings, other.halvings)
         mine, theirs = (_below(one.hashes, halvings) for one in (self, other))
-        return int(np.isin(mine, theirs).sum()), len(mine)
+        if not len(theirs):
+            return 0, len(mine)
+        at = np.minimum(np.searchsorted(theirs, mine), len(theirs) - 1)
+        return int(np.count_nonzero(theirs[at] == mine)), len(mine)
 
     def as_dict(self) -> dict[str, object]:
         """For msgpack."""
@@ -223,7 +226,7 @@ class HashCounter:
         self._table[slots] = kept.hashes[self._places[slots]]
 
     def _counted(self) -> KeptHashes:
-        used = np.flatnonzero(self._counts)
+        used = np.flatnonzero(self._counts > 0)
         counts = self._kept.counts.copy()
         counts[self._places[used]] += self._counts[used]
         return replace(self._kept, counts=counts)

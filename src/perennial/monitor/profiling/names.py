@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from perennial.monitor.profiling.hashes import MISSING, KeptHashes, text_hashes
 
-__all__ = ["KEPT_VALUES", "NameTable"]
+__all__ = ["KEPT_VALUES", "NameTable", "table_of"]
 
 Hashes = NDArray[np.uint64]
 Ints = NDArray[np.int64]
@@ -65,3 +66,9 @@ class NameTable:
             slots = ((hashes * factor) >> self._shift).astype(np.int64)
             if len(set(slots.tolist())) == len(set(hashes.tolist())):
                 return factor, slots
+
+
+@lru_cache(maxsize=32)  # 64 KiB each
+def table_of(names: tuple[str, ...]) -> NameTable:
+    """The table of these names, made once: answers have the same classes window after window."""
+    return NameTable(names)

@@ -53,7 +53,7 @@ class Magnitudes:
     @classmethod
     def of_counts(cls, counts: Ints) -> Magnitudes:
         """Of rows per bucket, as `magnitude_counts` gives them."""
-        used = np.flatnonzero(counts)
+        used = np.flatnonzero(counts > 0)  # of booleans numpy finds them much sooner
         return cls(places=used.astype(np.int64), counts=counts[used])
 
     def __add__(self, other: Self) -> Magnitudes:

@@ -155,18 +155,22 @@ class _Gap:
 
 def _gaps(before: ColumnTally, after: ColumnTally) -> list[_Gap]:
     """By magnitude, by the magnitude of what is not zero, and by value where there are few."""
-    found: list[_Gap] = []
-    pairs = ((before.magnitudes, after.magnitudes), (_nonzero(before.magnitudes), _nonzero(after.magnitudes)))
-    for one, other in pairs:
-        rows = (int(one.counts.sum()), int(other.counts.sum()))
-        if min(rows) >= MIN_ROWS:
-            found.append(_Gap(sure_distance(one, other), rows, 0.0))
+    every = (before.magnitudes, after.magnitudes)
+    other_than_zero = (_nonzero(before.magnitudes), _nonzero(after.magnitudes))
+    whole = _gap(*every)
+    found = [*whole, *(whole if other_than_zero == every else _gap(*other_than_zero))]
     rows = (int(before.present), int(after.present))
     if before.values.distinct <= FEW_VALUES * before.present and min(rows) >= MIN_ROWS:
         # The mean total variation of samples of one law over V values is at most sqrt(V)/2 (1/sqrt(n) + 1/sqrt(m)).
         usual = math.sqrt(before.values.distinct) / 2.0 * (1.0 / math.sqrt(rows[0]) + 1.0 / math.sqrt(rows[1]))
         found.append(_Gap(_by_value(before, after), rows, usual))
     return found
+
+
+def _gap(one: Magnitudes, other: Magnitudes) -> list[_Gap]:
+    """By magnitude; nothing where there are too few rows."""
+    rows = (int(one.counts.sum()), int(other.counts.sum()))
+    return [_Gap(sure_distance(one, other), rows, 0.0)] if min(rows) >= MIN_ROWS else []
 
 
 def _distance(before: ColumnTally, after: ColumnTally) -> float:
@@ -217,6 +221,8 @@ def _noise(n: int, m: int) -> float:
 
 
 def _nonzero(magnitudes: Magnitudes) -> Magnitudes:
+    if not len(magnitudes.places) or magnitudes.places[0] > 0:
+        return magnitudes
     kept = magnitudes.places > 0
     return Magnitudes(places=magnitudes.places[kept], counts=magnitudes.counts[kept])
 

@@ -7,10 +7,9 @@ and inputs are related as on the reference and inputs stay within it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from perennial.monitor.estimating.error_models import fit_error_model
@@ -20,7 +19,6 @@ from perennial.stats.calibrators import isotonic
 __all__ = ["certainty", "expected_loss"]
 
 Floats = NDArray[np.float64]
-FEW_CLASSES = 8  # so many comparisons of a window take less time than one table of places
 MIN_ROWS = 200  # labelled reference rows below which a calibration says more of chance than of the model
 
 
@@ -53,19 +51,5 @@ def expected_loss(reference: Sample) -> Callable[[Sample], Floats] | None:
 def certainty(rows: Sample) -> Floats:
     """The probability of the label that was answered, shape (n,); NaN for one that the model does not know."""
     assert rows.probs is not None
-    assert rows.predictions is not None
-    codes = _codes(rows.predictions, rows.classes)
-    said = rows.probs[np.arange(rows.rows), codes]
-    return np.where(codes >= 0, said, np.nan)
-
-
-def _codes(values: pl.Series, classes: Sequence[str]) -> NDArray[np.int64]:
-    """The place of each value among the classes, shape (n,); -1 for what is none of them."""
-    if len(classes) > FEW_CLASSES or values.null_count():
-        places = pl.Series(range(len(classes)), dtype=pl.Int64())
-        known = pl.Series(classes, dtype=pl.String())
-        return values.replace_strict(known, places, default=-1, return_dtype=pl.Int64()).to_numpy()
-    codes = np.full(len(values), -1, dtype=np.int64)
-    for place, name in enumerate(classes):
-        codes[(values == name).to_numpy()] = place
-    return codes
+    said = rows.probs[np.arange(rows.rows), rows.answered]
+    return np.where(rows.answered >= 0, said, np.nan)

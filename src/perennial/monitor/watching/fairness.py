@@ -9,13 +9,14 @@ Source: Equal Employment Opportunity Commission (1978), Uniform Guidelines, 29 C
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from perennial.monitor.findings import NewFinding
-from perennial.monitor.sample import Sample
+from perennial.monitor.sample import Sample, places
 from perennial.monitor.watching.watched import Look, Seen, Watched, finding
 from perennial.stats.tails import log_normal_tail
 
@@ -33,8 +34,11 @@ def look_at_groups(watched: Watched, _held: Any, seen: Seen) -> Look:
     positive = watched.positive or watched.reference.classes[-1]
     found: list[NewFinding] = []
     for column in watched.groups:
-        before = watched.once(f"groups/{column}", lambda column=column: _selected(watched.reference, column, positive))
-        now = _selected(seen.rows, column, positive)
+        before = watched.once(
+            f"groups/{column}",
+            lambda column=column: _selected(watched.reference, column, positive, _names(watched.reference, column)),
+        )
+        now = _selected(seen.rows, column, positive, list(before))
         judged = sorted(now.keys() & before.keys())
         if len(judged) < 2:
             continue
@@ -62,20 +66,23 @@ def look_at_groups(watched: Watched, _held: Any, seen: Seen) -> Look:
     return Look({}, found)
 
 
-def _selected(rows: Sample, column: str, positive: str) -> dict[str, tuple[int, int]]:
-    """Rows with the positive answer and all rows, by group."""
+def _names(rows: Sample, column: str) -> list[str]:
+    if column not in rows.inputs.columns:
+        return []
+    return rows.inputs[column].cast(pl.String()).drop_nulls().unique().to_list()
+
+
+def _selected(rows: Sample, column: str, positive: str, names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Rows with the positive answer and all rows that were answered, by group."""
     if column not in rows.inputs.columns or rows.predictions is None:
         return {}
-    groups, chosen = rows.inputs[column].cast(pl.String()), rows.predictions == positive
-    if chosen.null_count():
-        groups, chosen = groups.filter(chosen.is_not_null()), chosen.drop_nulls()
-    every, selected = _counts(groups), _counts(groups.filter(chosen))
-    return {name: (selected.get(name, 0), total) for name, total in every.items() if total >= MIN_ROWS}
-
-
-def _counts(groups: pl.Series) -> dict[str, int]:
-    table = groups.drop_nulls().alias("group").value_counts(name="rows")
-    return dict(table.iter_rows())
+    group = places(rows.inputs[column].cast(pl.String()), names)
+    if rows.predictions.null_count():
+        group[rows.predictions.is_null().to_numpy()] = -1
+    chosen = places(rows.predictions, [positive]) == 0
+    # The first count is of rows in none of these groups.
+    every, selected = (np.bincount(one + 1, minlength=len(names) + 1)[1:].tolist() for one in (group, group[chosen]))
+    return {name: (some, total) for name, some, total in zip(names, selected, every, strict=True) if total >= MIN_ROWS}
 
 
 def _ratio(selected: dict[str, tuple[int, int]]) -> float:

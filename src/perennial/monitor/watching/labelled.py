@@ -7,7 +7,7 @@ first do not speak for all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from perennial import stats
 from perennial.models.reference import count
 from perennial.monitor.findings import NewFinding
-from perennial.monitor.sample import Sample
+from perennial.monitor.sample import Sample, places
 from perennial.monitor.watching.expecting import certainty
 from perennial.monitor.watching.streams import Stream, Told
 from perennial.monitor.watching.watched import Look, Watched, excess, finding, loss_scale
@@ -73,7 +73,7 @@ def _performance(watched: Watched, held: Mapping[str, Any], window: Window, rows
         return Stream.of_reference(losses, tolerance=excess(losses, scale), evidence=evidence, span=scale)
 
     stream = watched.once("performance", make)
-    told = stream.step(held.get("performance"), _clipped(rows.losses(), scale))
+    told = _stepped(watched, stream, held.get("performance"), rows.losses())
     if not told.is_alarm:
         return Look({"performance": told.state}, [])
     says = (
@@ -152,27 +152,24 @@ def _calibration(watched: Watched, held: Mapping[str, Any], window: Window, rows
 def _slices(watched: Watched, held: Mapping[str, Any], window: Window, rows: Sample) -> Look:
     """Losses of each value of the declared columns, beside those of the same value in the reference."""
     reference, scale = watched.reference, loss_scale(watched)
-    wanted = watched.once(
-        "slices", lambda: [(name, one) for name in watched.slices for one in _values(reference, name)]
-    )
-    texts = {name: rows.inputs[name].cast(pl.String()) for name in watched.slices if name in rows.inputs.columns}
+    wanted = watched.once("slices", lambda: {name: _values(reference, name) for name in watched.slices})
+    streams = sum(map(len, wanted.values()))
     losses_now = rows.losses()
     states: dict[str, Any] = {}
     found: list[NewFinding] = []
-    for column, value in wanted:
+    for column, value, now in _by_value(rows, losses_now, wanted):
         name = f"{column}={value}"
-        now = losses_now[_is(texts[column], value)] if column in texts else losses_now[:0]
         if len(now) < MIN_ROWS:
             continue
 
         def make(column: str = column, value: str = value) -> Stream:
             within = _is(reference.inputs[column].cast(pl.String()), value) & reference.is_labelled
             losses = _clipped(reference.losses()[within], scale)
-            evidence = watched.evidence("slice_drop", streams=len(wanted))
+            evidence = watched.evidence("slice_drop", streams=streams)
             return Stream.of_reference(losses, tolerance=excess(losses, scale), evidence=evidence, span=scale)
 
         stream = watched.once(f"slice/{name}", make)
-        told = stream.step(held.get(f"slice/{name}"), _clipped(now, scale))
+        told = _stepped(watched, stream, held.get(f"slice/{name}"), now)
         states[f"slice/{name}"] = told.state
         if told.is_alarm:
             says = (
@@ -214,6 +211,13 @@ def _label_bins(reference: Sample) -> tuple[CategoryBins | NumericBins, NDArray[
     return numeric, numeric.count(known.to_numpy())
 
 
+def _stepped(watched: Watched, stream: Stream, state: Mapping[str, Any] | None, losses: Floats) -> Told:
+    """The stream after the losses of a window; right and wrong labels are fed as their numbers."""
+    if watched.reference.task == "classification":
+        return stream.step_counts(state, int(losses.sum()), len(losses))
+    return stream.step(state, losses)  # which clips them
+
+
 def _numbers(stream: Stream, told: Told) -> dict[str, Any]:
     return {
         "e_value": told.evidence,
@@ -242,6 +246,15 @@ def _values(reference: Sample, column: str) -> list[str]:
     counts = known.value_counts(sort=True, name="rows")
     kept = counts.filter(pl.col("rows") >= MIN_SLICE_ROWS).head(MAX_SLICES)
     return sorted(kept[column].to_list())
+
+
+def _by_value(rows: Sample, losses: Floats, wanted: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, Floats]]:
+    """Column, value and the losses of the rows that have it."""
+    for column, values in wanted.items():
+        if column in rows.inputs.columns:
+            found = places(rows.inputs[column].cast(pl.String()), values)
+            for place, value in enumerate(values):
+                yield column, value, losses[found == place]
 
 
 def _is(values: pl.Series, value: str) -> NDArray[np.bool_]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from perennial.monitor.findings import Kind, NewFinding, Severity
 from perennial.monitor.watching.streams import Stream
@@ -77,15 +80,19 @@ def _traffic(watched: Watched, before: Sequence[Any], seen: Seen) -> Look:
     start, length = seen.window.start, max(seen.window.end - seen.window.start, 1)
     now = _Day(start, length, seen.asked * DAY / length)
     known = [_Day(*one) for one in before if isinstance(one, list | tuple)]  # former states have no times
-    bands = [_band(now, known, watched.level("traffic"), newest=newest) for newest in (1, LIKE)]
-    told = [band for band in bands if band is not None and not band[0] <= now.per_day <= band[1]]
+    days = [*known, now]
+    logs, alike = [math.log1p(one.per_day) for one in days], _alike(days)
     found: list[NewFinding] = []
-    if len(told) == len(bands):
-        low, high = told[1]
+    for newest in (1, LIKE):
+        band = _band(now, logs, alike, watched.level("traffic"), newest=newest)
+        if band is None or band[0] <= now.per_day <= band[1]:
+            break
+    else:
+        low, high = band
         says = f"{now.per_day:,.0f} rows a day; {low:,.0f} to {high:,.0f} were to be expected at this time of the week"
         evidence = {"rows_per_day": now.per_day, "low": low, "high": high, "windows": len(known)}
         found.append(finding(watched, "traffic", seen.window, says, evidence))
-    return Look({"traffic": [list(one) for one in [*known, now][-HISTORY:]]}, found)
+    return Look({"traffic": [list(one) for one in days[-HISTORY:]]}, found)
 
 
 class _Day(NamedTuple):
@@ -96,22 +103,25 @@ class _Day(NamedTuple):
     per_day: float
 
 
-def _band(now: _Day, known: Sequence[_Day], level: float, *, newest: int) -> tuple[float, float] | None:
+def _alike(days: Sequence[_Day]) -> list[list[int]]:
+    """For each window the last ones before it that are its like, by their places, oldest first."""
+    starts, lengths = (np.array(side, dtype=np.int64)[:, np.newaxis] for side in list(zip(*days, strict=True))[:2])
+    is_alike = np.tril((lengths > DAY) | ((starts - starts.T) % WEEK < lengths), -1)
+    rows, places = np.nonzero(is_alike)
+    ends, before = np.searchsorted(rows, np.arange(len(days)), side="right").tolist(), places.tolist()
+    return [before[start:end][-LIKE:] for start, end in pairwise([0, *ends])]
+
+
+def _band(
+    now: _Day, logs: Sequence[float], alike: Sequence[Sequence[int]], level: float, *, newest: int
+) -> tuple[float, float] | None:
     """Rows a day that are to be expected from the newest windows like this one; None while too few are known."""
-    expected = _expected(now, known, newest)
-    gaps = [_log(one) - was for at, one in enumerate(known) if (was := _expected(one, known[:at], newest)) is not None]
+    usual = [statistics.median([logs[at] for at in like[-newest:]]) if like else None for like in alike]
+    expected = usual.pop()  # of this window
+    gaps = [log - was for log, was in zip(logs, usual, strict=False) if was is not None]
     if expected is None or len(gaps) < MIN_BATCHES:
         return None
     law = learn_law(gaps, noise=math.sqrt(2.0 * DAY / (max(now.per_day, 1.0) * now.length)))
     low, high = law.band(level) if law is not None else (0.0, 0.0)
     low, high = min(low, -LEFT_ALONE), max(high, LEFT_ALONE)
     return max(math.expm1(expected + low), 0.0), math.expm1(min(expected + high, 700.0))
-
-
-def _expected(one: _Day, before: Sequence[_Day], newest: int) -> float | None:
-    alike = [other for other in before if one.length > DAY or (one.start - other.start) % WEEK < one.length]
-    return statistics.median([_log(other) for other in alike[-newest:]]) if alike else None
-
-
-def _log(one: _Day) -> float:
-    return math.log1p(one.per_day)

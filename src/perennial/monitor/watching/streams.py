@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -111,14 +112,17 @@ class Stream:
     def step(self, state: Mapping[str, Any] | None, values: Floats) -> Told:
         """Feed the values of one window, in units of the user, shape (m,)."""
         x = np.clip((values - self.low) / self.span, 0.0, 1.0)
-        return self._advance(
-            state, stats.log_bets(self.design, x).sum(axis=0), float(x.mean()) if len(x) else 0.0, len(x)
-        )
+        return self._advance(state, stats.log_bet_sum(self.design, x), float(x.mean()) if len(x) else 0.0, len(x))
 
     def step_counts(self, state: Mapping[str, Any] | None, happened: int, rows: int) -> Told:
         """Feed a window by its counts: of so many rows it happened in `happened`."""
-        ones, zeros = stats.log_bets(self.design, [1.0, 0.0])
+        ones, zeros = self._either
         return self._advance(state, happened * ones + (rows - happened) * zeros, happened / rows if rows else 0.0, rows)
+
+    @cached_property
+    def _either(self) -> Floats:
+        """Logarithms of the factors of a row in which it happened, and of one in which it did not."""
+        return stats.log_bets(self.design, [1.0, 0.0])
 
     def _advance(self, state: Mapping[str, Any] | None, sums: Floats, mean: float, rows: int) -> Told:
         held = self.design.start() if state is None else stats.State.from_dict(state)
