@@ -372,6 +372,7 @@ class Front:
         self._went.forget(name)
         for slot in [slot for slot in self._gates if slot[1] == name]:
             del self._gates[slot]
+        gc.collect()  # types made for a route know each other, and would stay for long; of the rest most is frozen
         self._parent.send(Forgot(name))
 
     def _route(self, told: Routes) -> None:
