@@ -27,7 +27,7 @@ CLIENTS := .venv/mlflow-3.12/.done .venv/mlflow-newest/.done .venv/client-oip/.d
 ALL_TOOLKITS := $(patsubst requirements/toolkit-%.in,%,$(wildcard requirements/toolkit-*.in))
 TOOLKITS := $(ALL_TOOLKITS)
 
-# Environments of clients and toolkits take 7 GB together. `make test KEEP=` removes each once its tests have passed.
+# Environments of clients and toolkits take 5 GB together. `make test KEEP=` removes each once its tests have passed.
 KEEP ?= yes
 
 # One thread per process: the tests start many processes, and thread pools on top of them only fight for the cores.

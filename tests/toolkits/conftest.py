@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+
+# With oneDNN it depends on the processor whether a ReLU of TensorFlow's lets NaN through. Without, it does everywhere,
+# as in the compiled form, which is refused where it differs.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import pytest
 
