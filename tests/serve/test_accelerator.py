@@ -104,10 +104,11 @@ def test_F20_a_lost_device_is_replaced_by_the_CPU_and_its_request_is_answered(pl
 
 
 def test_F20_without_leave_to_fall_back_it_is_503_and_the_fallback_answers_when_it_keeps_failing(
-    place: Any, arm: Any
+    place: Any, arm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.desire(place.endpoint(live=arm, fallback=place.arm(2)))
-    service = place.serve("--device", "cuda", "--no-device-fallback")
+    monkeypatch.setenv("PERENNIAL_DEVICE", "cuda")  # holds for a service that is started by itself, too
+    service = place.serve("--no-device-fallback")
     place.applied()
     assert service.predict({"person": "p", "x": 1.0}).json["predictions"][0]["prediction"] == 2.0
     lost = service.predict({"person": "p", "x": 10013.0})

@@ -64,7 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fronts", type=int, default=cores(), help="processes that answer clients")
     parser.add_argument("--worker-network", action="store_true", help="let models reach the network")
     parser.add_argument("--worker-memory-bytes", type=int, default=default.worker_memory_bytes, help="0: no limit")
-    parser.add_argument("--device", choices=DEVICES, default=default.device, help="where models answer")
+    parser.add_argument(
+        "--device", choices=DEVICES, default=os.environ.get(DEVICE, default.device), help="where models answer"
+    )
     parser.add_argument("--no-device-fallback", action="store_true", help="a lost device is not replaced by the CPU")
     parser.add_argument("--trusted-types", default=default.trusted_types, help="types that model files may name")
     parser.add_argument("--access-log", action="store_true", help="write serving/access/*.jsonl")

@@ -128,7 +128,7 @@ class Keeper:
         if process.is_warm and self.problem is None:
             self._deaths.append(time.monotonic())
         elif self.problem is None:
-            self.problem = self.lost or "its worker process died while starting"
+            self.problem = process.lost or "its worker process died while starting"
         self.is_ready = False
         self._fast_deaths = 0 if lived_s > STEADY_S else self._fast_deaths + 1
         if self._is_stopping:
@@ -146,6 +146,7 @@ class _Process:
         self._owner = owner
         self._started = time.monotonic()
         self.is_warm = False
+        self.lost = ""
         ours, theirs = socket.socketpair()
         around = environment(os.environ)
         if owner.lost and owner.falls_back:
@@ -183,6 +184,7 @@ class _Process:
 
     def _on_hello(self, hello: Hello) -> None:
         self._timer.cancel()
+        self.lost = hello.lost
         self.is_warm = self.is_warm or not hello.lost
         self._owner.on_hello(hello)
 
